@@ -1,0 +1,72 @@
+"""Hydra's view of our sweep; the work is in `sweeps.sweep`, imported when a sweep runs."""
+
+# No "from __future__ import annotations": Hydra runs this module before it is in sys.modules,
+# and a dataclass would look its string annotations up there.
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+
+@dataclass
+class GridSweeperConfig:
+    """Settings of hydra/sweeper=grid."""
+
+    _target_: str = "hydra_plugins.sweeps_plugins.grid.GridSweeper"
+    params: dict[str, str] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="grid", node=GridSweeperConfig, provider="sweeps"
+)
+
+
+class GridSweeper(Sweeper):
+    """Runs the product of all listed values, after checking every cell.
+
+    Args:
+        params: Axes from the config, such as {'lr': '0.1,0.01'}; the command line comes after.
+    """
+
+    def __init__(self, params: dict[str, str]) -> None:
+        super().__init__()
+        self.params = params
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(
+        self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
+    ) -> None:
+        """Takes what Hydra hands over before the sweep."""
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the sweep."""
+        from hydra.core.utils import configure_log
+
+        from sweeps.sweep import run_sweep
+
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        assert self.config is not None
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        axes = [f"{key}={value}" for key, value in self.params.items()]
+        return run_sweep(
+            [*axes, *arguments],
+            launcher=self.launcher,
+            hydra_context=self.hydra_context,
+            master=self.config,
+        )

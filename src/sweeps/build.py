@@ -1,0 +1,220 @@
+"""From a checked config to live objects: the only caller of Hydra's `instantiate`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+
+from sweeps.config.parse import TRUSTED_PREFIXES
+from sweeps.data import Batches, Dataset, Source, prepare
+from sweeps.errors import BadInputError, SweepsError
+from sweeps.loop import Trainer
+from sweeps.schedules import Schedule
+from sweeps.seeding import derive
+
+if TYPE_CHECKING:
+    from sweeps.config import Config
+
+COMMON_DATA = ("_target_", "val_fraction", "limit", "normalize", "crop", "flip")
+
+
+def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
+    """Builds everything a training needs and tries one batch through model and loss.
+
+    Raises:
+        BadInputError: The device, data, or a class is missing, or they do not fit each other.
+    """
+    device = find_device(config.device)
+    set_determinism(deterministic=config.deterministic)
+    dataset = load_dataset(config)
+    if config.batch_size > len(dataset.train):
+        raise BadInputError(
+            f"batch_size={config.batch_size} is larger than the {len(dataset.train)} training images."
+            f" Type batch_size={len(dataset.train)} or less."
+        )
+    model = build_model(config, dataset).to(device)
+    model.to(memory_format=torch.channels_last)
+    loss = _instantiate("loss", config.loss, config).to(device)
+    optimizer = _instantiate("optimizer", config.optimizer, config, params=model.parameters())
+    train, val, test = _batches(config, dataset, device)
+    _probe(config, model, loss, test)
+    trainer = Trainer(
+        model=model,
+        loss=loss,
+        optimizer=optimizer,
+        schedule=_schedule(config, train.steps_per_epoch),
+        train=train,
+        val=val,
+        test=test,
+        epochs=config.epochs,
+        objective=config.objective,
+        log_every=config.log_every,
+        seed=config.seed,
+        device=device,
+        bf16=config.precision == "bf16",
+        compiled=torch.compile(model) if config.compile else None,
+    )
+    return trainer, dataset
+
+
+def find_device(name: str) -> torch.device:
+    """Returns the device of a name; 'auto' takes cuda, then mps, then cpu."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if gpus else "mps" if mps else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise BadInputError(
+            f"device={name}: this machine has {gpus} CUDA device{'s' * (gpus != 1)}"
+            f"{f' (cuda:0 to cuda:{gpus - 1})' if gpus else ''}. Type device=auto or device=cpu."
+        )
+    if device.type == "mps" and not mps:
+        raise BadInputError("device=mps: this machine has none. Type device=auto or device=cpu.")
+    return device
+
+
+def set_determinism(*, deterministic: bool) -> None:
+    """Makes torch refuse operations whose bits vary, or allows the fastest of each."""
+    if deterministic:
+        # Read when CUDA starts; see torch's notes on reproducibility.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def load_dataset(config: Config) -> Dataset:
+    """Returns the data set of a config, read once a process however many cells share it."""
+    arguments = {key: value for key, value in config.data.items() if key not in COMMON_DATA}
+    source = _source(
+        json.dumps({"_target_": config.data["_target_"], **arguments}, sort_keys=True),
+        tuple(config.trusted_targets),
+    )
+    return prepare(
+        source,
+        val_fraction=config.data["val_fraction"],
+        limit=config.data["limit"],
+        seed=config.seed,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _source(choice: str, trusted: tuple[str, ...]) -> Source:
+    values = json.loads(choice)
+    _check_object("data", values["_target_"], trusted)
+    source = _call("data", lambda: instantiate(values, _convert_="all"))
+    if not isinstance(source, Source):
+        raise BadInputError(f"{values['_target_']} must return a sweeps.data.Source.")
+    return source
+
+
+def build_model(config: Config, dataset: Dataset) -> torch.nn.Module:
+    """Builds the model; its initial weights depend on the seed alone."""
+    channels, height, _ = dataset.shape
+    known = {"in_channels": channels, "image_size": height, "num_classes": len(dataset.classes)}
+    target = _check_object("model", config.model["_target_"], tuple(config.trusted_targets))
+    parameters = inspect.signature(target).parameters
+    open_ended = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    wanted = {
+        key: value
+        for key, value in known.items()
+        if key not in config.model and (key in parameters or (open_ended and key == "num_classes"))
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, "init"))
+        model = _instantiate("model", config.model, config, **wanted)
+    if not isinstance(model, torch.nn.Module):
+        raise BadInputError(f"model._target_={config.model['_target_']} is not a torch.nn.Module.")
+    return model
+
+
+def _instantiate(group: str, values: dict[str, Any], config: Config, **extra: Any) -> Any:
+    _check_object(group, values["_target_"], tuple(config.trusted_targets))
+    return _call(group, lambda: instantiate(values, _convert_="all", **extra))
+
+
+def _check_object(group: str, target: str, trusted: tuple[str, ...]) -> Any:
+    """Resolves a target; an alias that leads out of the trusted packages is refused."""
+    prefixes = tuple(p.rstrip(".") for p in (*TRUSTED_PREFIXES, *trusted))
+    try:
+        found = get_object(target)
+    except (ImportError, AttributeError, ValueError, HydraException) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BadInputError(f"{group}._target_={target} cannot be found: {reason}") from error
+    home = f"{getattr(found, '__module__', '')}."
+    if not callable(found) or not home.startswith(tuple(f"{prefix}." for prefix in prefixes)):
+        raise BadInputError(
+            f"{group}._target_={target} leads to {home[:-1]}, outside the trusted packages"
+            f" ({', '.join(prefixes)}). If you trust its code, add 'trusted_targets=[{home[:-1]}]'."
+        )
+    return found
+
+
+def _call(group: str, make: Any) -> Any:
+    try:
+        return make()
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, SweepsError):
+            raise cause from None
+        reason = str(cause or error).strip().splitlines()[0]
+        raise BadInputError(f"{group} cannot be built: {reason}") from error
+
+
+def _schedule(config: Config, steps_per_epoch: int) -> Schedule:
+    values = {key: value for key, value in config.schedule.items() if key != "warmup_epochs"}
+    target = _check_object("schedule", values["_target_"], tuple(config.trusted_targets))
+    warmup_steps = round(config.schedule.get("warmup_epochs", 0) * steps_per_epoch)
+    total_steps = max(1, math.ceil(config.epochs * steps_per_epoch) - warmup_steps)
+    known = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    accepted = inspect.signature(target).parameters
+    extra = {key: value for key, value in known.items() if key in accepted and key not in values}
+    return Schedule(
+        lambda optimizer: _instantiate("schedule", values, config, optimizer=optimizer, **extra),
+        warmup_steps=warmup_steps,
+    )
+
+
+def _batches(
+    config: Config, dataset: Dataset, device: torch.device
+) -> tuple[Batches, Batches | None, Batches]:
+    mean, std = (dataset.mean, dataset.std) if config.data["normalize"] else (None, None)
+
+    def make(split: Any, *, augment: bool) -> Batches:
+        return Batches(
+            split,
+            batch_size=config.batch_size,
+            mean=mean,
+            std=std,
+            crop=config.data["crop"] if augment else 0,
+            flip=config.data["flip"] if augment else False,
+            seed=config.seed,
+            device=device,
+        )
+
+    val = None if dataset.val is None else make(dataset.val, augment=False)
+    return make(dataset.train, augment=True), val, make(dataset.test, augment=False)
+
+
+def _probe(config: Config, model: torch.nn.Module, loss: torch.nn.Module, test: Batches) -> None:
+    """Tries two images, so that a misfit is one sentence before the run instead of a traceback."""
+    x, y = next(iter(test.ordered(batch_size=2)))
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(x)
+            loss(outputs, y)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInputError(
+            f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
+            f" of shape {tuple(x.shape[1:])}: {reason}"
+        ) from error

@@ -1,0 +1,53 @@
+"""Identity comes from content: what determines a result is hashed, where it is kept is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sweeps.config.schema import Config
+
+NOT_IDENTITY = ("name", "output_dir", "tracking", "trusted_targets")
+"""Where a run is kept and how it is shown: changing these does not change a result."""
+
+
+def identity(config: Config) -> str:
+    """Returns the SHA-256, in hex, of everything in the config that determines the result."""
+    content = {key: value for key, value in vars(config).items() if key not in NOT_IDENTITY}
+    if content["data"]["_target_"] == "sweeps.data.sources.torchvision_dataset":
+        # The archives are checked by torchvision: the folder they lie in changes nothing.
+        content["data"] = {key: value for key, value in content["data"].items() if key != "root"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def describe(overrides: Iterable[str]) -> str:
+    """Returns the overrides as a name: sorted, without those that only say where a run is kept."""
+    kept = [
+        override
+        for override in overrides
+        if re.split(r"[.=@]", override.lstrip("+~"))[0] not in (*NOT_IDENTITY, "hydra")
+    ]
+    return ",".join(sorted(kept)) or "defaults"
+
+
+def cell_name(overrides: Iterable[str], run_identity: str) -> str:
+    """Returns a cell's folder name: the same for the same cell, whatever the order of overrides."""
+    readable = re.sub(r"[^\w.=,+-]", "_", describe(overrides))[:120]
+    return f"{readable}-{run_identity[:8]}"
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Returns the config as dotted keys and plain values."""
+    flat: dict[str, Any] = {}
+    for key, value in vars(config).items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,101 @@
+"""Decoded once, then read by every process through the same memory-mapped pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sweeps.data.dataset import Source, Split
+from sweeps.errors import BadInputError
+from sweeps.paths import cache_dir, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def cached(key: dict[str, Any], make: Callable[[], Source]) -> Source:
+    """Returns the source stored under a key, making and storing it the first time.
+
+    Args:
+        key: Everything that the content depends on.
+        make: Decodes the data set.
+
+    Raises:
+        BadInputError: The cache folder cannot be written.
+    """
+    text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = cache_dir() / name
+    try:
+        with locked(cache_dir() / f"{name}.lock"):  # the second of two first starts waits
+            source = _read(folder)
+            if source is None:
+                _write(folder, make())
+                source = _read(folder)
+    except OSError as error:
+        raise BadInputError(
+            f"The cache of decoded images, {cache_dir()}, cannot be used: {error.strerror or error}."
+            " Name another folder with the environment variable SWEEPS_CACHE."
+        ) from error
+    assert source is not None
+    return source
+
+
+def _read(folder: Path) -> Source | None:
+    if not folder.is_dir():
+        return None
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        # Mode "c" shares pages between processes; nobody writes to them.
+        arrays = [
+            torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in ARRAYS
+        ]
+        if [list(array.shape) for array in arrays] != meta["shapes"]:
+            raise ValueError("shapes differ")
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        log.warning("The cache folder %s is damaged (%s); making it again.", folder, error)
+        shutil.rmtree(folder)
+        return None
+    return Source(
+        Split(arrays[0], arrays[1]),
+        Split(arrays[2], arrays[3]),
+        tuple(meta["classes"]),
+        meta["digest"],
+    )
+
+
+def _write(folder: Path, source: Source) -> None:
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        tensors = (
+            source.train.images,
+            source.train.labels,
+            source.test.images,
+            source.test.labels,
+        )
+        for name, tensor in zip(ARRAYS, tensors, strict=True):
+            np.save(temporary / f"{name}.npy", tensor.numpy())
+        meta = {
+            "classes": source.classes,
+            "digest": source.digest,
+            "shapes": [list(tensor.shape) for tensor in tensors],
+        }
+        (temporary / "meta.json").write_text(json.dumps(meta))
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

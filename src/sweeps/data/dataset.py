@@ -1,0 +1,128 @@
+"""One in-memory form for every data set: uint8 images, labels, class names, a content digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sweeps.errors import BadInputError
+from sweeps.seeding import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their classes.
+
+    Attributes:
+        images: uint8, (n, h, w, c).
+        labels: int64, (n,), class indices.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """Returns the chosen images."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its makers split it.
+
+    Attributes:
+        train: The training pool, from which validation images are taken.
+        test: The test images.
+        classes: Class names, by index.
+        digest: 32 hexadecimal digits of a SHA-256 over the content.
+    """
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready for training; mean and std are per channel, for pixels in 0..1."""
+
+    train: Split
+    val: Split | None
+    test: Split
+    classes: tuple[str, ...]
+    digest: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, height, width, channels = self.train.images.shape
+        return channels, height, width
+
+
+def digest(train: Split, test: Split, classes: tuple[str, ...]) -> str:
+    """Returns 32 hexadecimal digits that change with any pixel, label or class name."""
+    sha = hashlib.sha256(repr((classes, train.images.shape, test.images.shape)).encode())
+    for split in (train, test):
+        sha.update(split.images.contiguous().numpy().data)
+        sha.update(split.labels.contiguous().numpy().data)
+    return sha.hexdigest()[:32]
+
+
+def prepare(source: Source, *, val_fraction: float, limit: int | None, seed: int) -> Dataset:
+    """Splits off the validation images and measures the training pool.
+
+    Args:
+        source: The data set.
+        val_fraction: Share of the training pool held out for validation; the choice follows `seed`.
+        limit: At most so many images of the pool and of the test images, the same for every seed.
+        seed: The run's seed.
+
+    Raises:
+        BadInputError: Nothing would be left to train or to validate on.
+    """
+    pool, test = _limited(source.train, limit), _limited(source.test, limit)
+    held_out = round(len(pool) * val_fraction)
+    if (val_fraction > 0 and held_out == 0) or held_out >= len(pool):
+        raise BadInputError(
+            f"data.val_fraction={val_fraction} of {len(pool)} training images leaves"
+            f" {len(pool) - held_out} to train and {held_out} to validate on; change it or data.limit."
+        )
+    train, val = pool, None
+    if held_out:
+        order = torch.randperm(len(pool), generator=generator(seed, "split"))
+        val, train = pool.take(order[:held_out]), pool.take(order[held_out:])
+    mean, std = _statistics(pool)
+    return Dataset(train, val, test, source.classes, source.digest, mean, std)
+
+
+def _limited(split: Split, limit: int | None) -> Split:
+    if limit is None or limit >= len(split):
+        return split
+    order = torch.randperm(len(split), generator=generator(0, "limit"))
+    return split.take(order[:limit])
+
+
+def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = split.images.shape[-1]
+    total = torch.zeros(channels, dtype=torch.float64)
+    squares = torch.zeros(channels, dtype=torch.float64)
+    for chunk in torch.split(split.images, 4096):
+        values = chunk.reshape(-1, channels).double().div_(255)
+        total += values.sum(0)
+        squares += values.square_().sum(0)
+    pixels = split.images.numel() / channels
+    mean = total / pixels
+    std = (squares / pixels - mean**2).clamp_min(1e-8).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())

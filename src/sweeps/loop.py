@@ -1,0 +1,234 @@
+"""The training loop: forward, loss, backward, step; evaluation after each epoch; test at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sweeps.checkpoint import TrainState
+from sweeps.seeding import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from sweeps.data import Batches
+    from sweeps.schedules import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the loop says after each optimizer step, and after each evaluation.
+
+    Attributes:
+        step: Optimizer steps done.
+        epoch: Epochs completed.
+        metrics: New values at this step; empty for most steps.
+        epoch_done: Whether this report ends an epoch.
+    """
+
+    step: int
+    epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    epoch_done: bool = False
+
+
+class Trainer:
+    """Trains one model and yields reports; it knows tensors, objects and numbers, no config.
+
+    Args:
+        model: On its device already.
+        loss: Maps outputs (n, classes) and targets (n,) to the mean loss of the batch.
+        optimizer: Holds the base rate of each of its parameter groups.
+        schedule: Gives the factor on the base rates at each step.
+        train: Batches to learn from.
+        val: Evaluated after each epoch, or None.
+        test: Evaluated at the end, or after each epoch where there is no `val`.
+        epochs: Passes over `train`.
+        objective: The metric that picks the best epoch, such as 'val_accuracy'.
+        log_every: Optimizer steps between two `train_loss` points.
+        seed: Seeds torch's own generators, which dropout uses.
+        device: Where the tensors live.
+        bf16: Whether the forward pass runs in bfloat16.
+        compiled: The compiled form of `model`, where compilation is asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        train: Batches,
+        val: Batches | None,
+        test: Batches,
+        epochs: int,
+        objective: str,
+        log_every: int,
+        seed: int,
+        device: torch.device,
+        bf16: bool = False,
+        compiled: Any = None,
+    ) -> None:
+        self.model = model
+        self.epochs = epochs
+        self.objective = objective
+        self.diverged = False
+        self.state = TrainState(model={}, optimizer={}, schedule={})
+        self._forward = compiled if compiled is not None else model
+        self._loss = loss
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._base_rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._train, self._val, self._test = train, val, test
+        self._log_every = log_every
+        self.device = device
+        self._bf16 = bf16
+        torch.manual_seed(derive(seed, "dropout"))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.epochs * self._train.steps_per_epoch
+
+    def run(self) -> Iterator[Report]:
+        """Trains from the present state to the end, or until the loss is not finite."""
+        state = self.state
+        while state.epoch < self.epochs:
+            yield from self._train_epoch()
+            if self.diverged:
+                return
+            yield self._end_epoch()
+        if self._val is not None:
+            yield Report(state.step, state.epoch, self._test_best())
+
+    def capture(self) -> TrainState:
+        """Returns the complete state, ready to be saved."""
+        state = copy.copy(self.state)
+        state.model = self.model.state_dict()
+        state.optimizer = self._optimizer.state_dict()
+        state.schedule = self._schedule.state_dict()
+        state.rng = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state.rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def restore(self, state: TrainState) -> None:
+        """Continues from a saved state."""
+        self.state = state
+        self.model.load_state_dict(state.model)
+        self._optimizer.load_state_dict(state.optimizer)
+        self._schedule.load_state_dict(state.schedule)
+        torch.set_rng_state(state.rng["cpu"])
+        if "cuda" in state.rng:
+            torch.cuda.set_rng_state(state.rng["cuda"], self.device)
+
+    def _train_epoch(self) -> Iterator[Report]:
+        state = self.state
+        self.model.train()
+        # Reading the loss waits for a GPU; there it is read once a window, on a CPU at each step.
+        read_each_step = self.device.type == "cpu"
+        pending: list[tuple[Tensor, int]] = []
+        for x, y in self._train.epoch(state.epoch, start=state.batch):
+            factor = self._schedule.factor
+            for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+                group["lr"] = rate * factor
+            self._optimizer.zero_grad(set_to_none=True)
+            with self._autocast():
+                loss = self._loss(self._forward(x), y)
+            loss.backward()
+            self._optimizer.step()
+            rate_in_use = float(self._optimizer.param_groups[0]["lr"])
+            self._schedule.advance()
+            state.step += 1
+            state.batch += 1
+            pending.append((loss.detach(), len(y)))
+            log_now = state.step % self._log_every == 0
+            if read_each_step or log_now or state.batch == self._train.steps_per_epoch:
+                self._add_to_window(pending)
+            metrics = {}
+            if log_now or self.diverged:
+                metrics = {"train_loss": self._close_window(), "lr": rate_in_use}
+            yield Report(state.step, state.epoch, metrics)
+            if self.diverged:
+                return
+
+    def _add_to_window(self, pending: list[tuple[Tensor, int]]) -> None:
+        for loss, images in pending:
+            self.state.window_loss += loss.item() * images
+            self.state.window_images += images
+        pending.clear()
+        self.diverged = not math.isfinite(self.state.window_loss)
+
+    def _close_window(self) -> float:
+        mean = self.state.window_loss / self.state.window_images
+        self.state.window_loss, self.state.window_images = 0.0, 0
+        return mean
+
+    def _end_epoch(self) -> Report:
+        state = self.state
+        state.epoch += 1
+        state.batch = 0
+        metrics = {}
+        if state.window_images:
+            metrics["train_loss"] = self._close_window()
+            metrics["lr"] = float(self._optimizer.param_groups[0]["lr"])
+        split, batches = ("test", self._test) if self._val is None else ("val", self._val)
+        loss, accuracy = self._evaluate(batches)
+        metrics |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        self._schedule.epoch_end(loss)
+        self.diverged = not math.isfinite(loss)
+        if not self.diverged:
+            self._keep_best(metrics)
+        return Report(state.step, state.epoch, metrics, epoch_done=True)
+
+    def _keep_best(self, metrics: dict[str, float]) -> None:
+        state = self.state
+        value = metrics.get(self.objective)
+        if value is None:
+            return
+        sign = 1 if self.objective.endswith("_accuracy") else -1
+        if state.best_value is None or sign * value > sign * state.best_value:
+            state.best_value, state.best_epoch = value, state.epoch
+            state.best_metrics = dict(metrics)
+            state.best_model = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in self.model.state_dict().items()
+            }
+
+    def _test_best(self) -> dict[str, float]:
+        last = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        if self.state.best_model:
+            self.model.load_state_dict(self.state.best_model)
+        loss, accuracy = self._evaluate(self._test)
+        self.model.load_state_dict(last)
+        self.state.best_metrics |= {"test_loss": loss, "test_accuracy": accuracy}
+        return {"test_loss": loss, "test_accuracy": accuracy}
+
+    @torch.no_grad()
+    def _evaluate(self, batches: Batches) -> tuple[float, float]:
+        """Returns the mean loss per sample and the accuracy in 0..1."""
+        self.model.eval()
+        total = torch.zeros((), dtype=torch.float64, device="cpu")
+        correct, images = 0, 0
+        for x, y in batches.ordered():
+            with self._autocast():
+                outputs = self._forward(x)
+                loss = self._loss(outputs, y)
+            total += loss.double().cpu() * len(y)
+            correct += int((outputs.argmax(dim=1) == y).sum())
+            images += len(y)
+        return float(total) / images, correct / images
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if not self._bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)

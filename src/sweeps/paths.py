@@ -1,0 +1,207 @@
+"""Every file name of the output folder, and how files are written so that a kill never tears one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run's folder."""
+
+    folder: Path
+
+    @property
+    def hydra(self) -> Path:
+        """Folder of the saved config, overrides and hydra settings."""
+        return self.folder / ".hydra"
+
+    @property
+    def config(self) -> Path:
+        """The task config, enough to repeat the run."""
+        return self.hydra / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Identity, status, outcome and result."""
+        return self.folder / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Every metric point, one JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last complete training state."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the best epoch."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """What the run said."""
+        return self.folder / "train.log"
+
+    @property
+    def environment(self) -> Path:
+        """Python, platform and package versions."""
+        return self.folder / "environment.json"
+
+    @property
+    def diff(self) -> Path:
+        """Uncommitted changes of the code when the run started."""
+        return self.folder / "uncommitted.diff"
+
+    @property
+    def mirror(self) -> Path:
+        """What the tracking store already has of this run; written by the mirror alone."""
+        return self.folder / "mlflow.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files, where TensorBoard is asked for."""
+        return self.folder / "tensorboard"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The files of one sweep's folder; its cells are run folders below it."""
+
+    folder: Path
+
+    @property
+    def record(self) -> Path:
+        """Name, status and commands of the sweep."""
+        return self.folder / "sweep.json"
+
+    @property
+    def multirun(self) -> Path:
+        """The sweep's own config, as Hydra saves it."""
+        return self.folder / "multirun.yaml"
+
+    @property
+    def results_csv(self) -> Path:
+        """The final table for other programs."""
+        return self.folder / "results.csv"
+
+    @property
+    def results_markdown(self) -> Path:
+        """The final table for people."""
+        return self.folder / "results.md"
+
+    @property
+    def mirror(self) -> Path:
+        """What the tracking store already has of the parent run; written by the mirror alone."""
+        return self.folder / "mlflow.json"
+
+    def cells(self) -> list[RunPaths]:
+        """Returns the folders that hold a run, in the order of their names."""
+        return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/run.json"))]
+
+
+def conf_dir() -> Path:
+    """Returns the folder of the shipped configuration: inside a wheel, or at a checkout's top."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def cache_dir() -> Path:
+    """Returns the folder of decoded and downloaded data sets: SWEEPS_CACHE, or the user's cache."""
+    if configured := os.environ.get("SWEEPS_CACHE"):
+        return Path(configured).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "sweeps"
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file so that readers see the old content or the new, never a part, even after a kill.
+
+    Args:
+        path: The file to create or replace.
+        write: Called with the open temporary file.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; `path` is then unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, see `replace_file`."""
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically, see `replace_file`."""
+    replace_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the object in a JSON file, or None where there is no file."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return content
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds an exclusive lock on `path` for the time of the block, across processes.
+
+    The lock is the operating system's, so it ends with its holder however that ends.
+
+    Args:
+        path: The lock file; it is created and stays.
+        wait: Whether to wait for the present holder.
+
+    Yields:
+        Whether the lock was taken; always true with `wait`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock: runs there are not guarded against each other
+            yield True
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

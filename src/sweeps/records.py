@@ -1,0 +1,132 @@
+"""What a run and a sweep know of themselves: run.json and sweep.json, the truth MLflow mirrors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import BadInputError
+from sweeps.paths import read_json, replace_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sweeps.paths import RunPaths, SweepPaths
+
+FORMAT = 1
+
+
+@dataclass
+class RunRecord:
+    """One run.
+
+    Attributes:
+        key: Names the run in MLflow, so that a lost answer never makes a second one.
+        identity: Hash of everything that determines the result.
+        name: The overrides, as shown.
+        status: MLflow's RUNNING, FINISHED, FAILED or KILLED.
+        objective: Metric that picks the best epoch.
+        outcome: finished, diverged, failed, interrupted, or None while it trains.
+        seconds: Time spent training, over all its parts.
+        threads: CPU threads; a continued run keeps them, because bits depend on them.
+        choices: The chosen file of each config group.
+        params: The flattened config.
+        error: Why it failed, in a line.
+    """
+
+    key: str
+    identity: str
+    name: str
+    status: str
+    objective: str
+    started_ms: int
+    outcome: str | None = None
+    objective_value: float | None = None
+    best_epoch: int | None = None
+    epochs_done: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    ended_ms: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    threads: int = 1
+    device: str = "cpu"
+    overrides: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    git: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def save(self, paths: RunPaths) -> None:
+        """Writes run.json atomically."""
+        replace_json(paths.record, _to_json(self))
+
+    @classmethod
+    def load(cls, paths: RunPaths) -> RunRecord | None:
+        """Returns the record of a run folder, or None where no run has started."""
+        fields = _from_json(paths.record)
+        return None if fields is None else cls(**fields)
+
+
+@dataclass
+class SweepRecord:
+    """One sweep: the parent of its runs."""
+
+    key: str
+    name: str
+    status: str
+    objective: str
+    started_ms: int
+    ended_ms: int | None = None
+    command: str = ""
+    overrides: list[str] = field(default_factory=list)
+    cells: int = 0
+    format: int = FORMAT
+
+    def save(self, paths: SweepPaths) -> None:
+        """Writes sweep.json atomically."""
+        replace_json(paths.record, _to_json(self))
+
+    @classmethod
+    def load(cls, paths: SweepPaths) -> SweepRecord | None:
+        """Returns the record of a sweep folder, or None where there is none."""
+        fields = _from_json(paths.record)
+        return None if fields is None else cls(**fields)
+
+
+def _to_json(record: RunRecord | SweepRecord) -> Any:
+    # JSON has no infinity: Python's words for it stand as strings.
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(dataclasses.asdict(record))
+
+
+def _from_json(path: Path) -> dict[str, Any] | None:
+    try:
+        fields = read_json(path)
+    except json.JSONDecodeError as error:
+        raise BadInputError(
+            f"{path} is damaged: {error}. Delete its folder to train again."
+        ) from error
+    if fields is None:
+        return None
+    if fields.get("format") != FORMAT:
+        raise BadInputError(
+            f"{path} has format {fields.get('format')}; this version reads {FORMAT}."
+        )
+    if "metrics" in fields:
+        fields["metrics"] = {key: float(value) for key, value in fields["metrics"].items()}
+    if isinstance(fields.get("objective_value"), str):
+        fields["objective_value"] = float(fields["objective_value"])
+    return fields

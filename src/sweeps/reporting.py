@@ -1,0 +1,115 @@
+"""The ranked table at the end of a sweep, for the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sweeps.records import RunRecord
+
+COLUMNS = ("rank", "cell", "objective", "epoch", "test_accuracy", "seconds", "outcome")
+
+Entry = tuple["RunRecord", "Path"]
+
+
+def rank(entries: Sequence[Entry]) -> list[Entry]:
+    """Returns the runs, best objective first; diverged, failed and unfinished ones come last."""
+
+    def key(entry: Entry) -> tuple[int, float, str]:
+        record = entry[0]
+        value = record.objective_value
+        if record.outcome == "finished" and value is not None and math.isfinite(value):
+            sign = -1 if record.objective.endswith("_accuracy") else 1
+            return (0, sign * value, record.name)
+        return ({"diverged": 1, "interrupted": 2}.get(record.outcome or "", 3), 0.0, record.name)
+
+    return sorted(entries, key=key)
+
+
+def best(entries: Sequence[Entry]) -> Entry | None:
+    """Returns the run that ranks first, or None where none finished."""
+    ranked = rank(entries)
+    return ranked[0] if ranked and ranked[0][0].outcome == "finished" else None
+
+
+def cell_labels(records: Sequence[RunRecord]) -> list[str]:
+    """Returns for each run the overrides in which it differs from the others."""
+    common = set.intersection(*(set(r.overrides) for r in records)) if len(records) > 1 else set()
+    return [
+        " ".join(override for override in record.overrides if override not in common) or record.name
+        for record in records
+    ]
+
+
+def rows(entries: Sequence[Entry]) -> list[list[str]]:
+    """Returns the table's cells as text, one row a run, in the order of `COLUMNS`."""
+    ranked = rank(entries)
+    labels = cell_labels([record for record, _ in ranked])
+    return [
+        [
+            str(place) if record.outcome == "finished" else "-",
+            label,
+            _number(record.objective_value if record.outcome == "finished" else None),
+            str(record.best_epoch or "-"),
+            _number(record.metrics.get("test_accuracy")),
+            f"{record.seconds:.1f}",
+            record.outcome or "unfinished",
+        ]
+        for place, (label, (record, _)) in enumerate(zip(labels, ranked, strict=True), start=1)
+    ]
+
+
+def terminal_table(entries: Sequence[Entry]) -> str:
+    """Returns the table for a terminal, with the cause below for each failed run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column, title in zip(COLUMNS, _titles(entries), strict=True):
+        left = column in ("cell", "outcome")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    for row in rows(entries):
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=200, markup=False, highlight=False)
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line.rstrip() for line in text.splitlines()]
+    lines += [f"failed: {r.name}: {r.error}" for r, _ in rank(entries) if r.outcome == "failed"]
+    return "\n".join(lines)
+
+
+def markdown_table(entries: Sequence[Entry]) -> str:
+    """Returns the table in Markdown."""
+    lines = [_titles(entries), ["---"] * len(COLUMNS), *rows(entries)]
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"
+
+
+def csv_table(entries: Sequence[Entry]) -> str:
+    """Returns the table as CSV with full precision and the folder of each run."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*COLUMNS, "error", "folder"])
+    for row, (record, folder) in zip(rows(entries), rank(entries), strict=True):
+        exact = dict(zip(COLUMNS, row, strict=True)) | {
+            "objective": record.objective_value,
+            "test_accuracy": record.metrics.get("test_accuracy"),
+            "seconds": record.seconds,
+        }
+        writer.writerow([*exact.values(), record.error or "", folder])
+    return file.getvalue()
+
+
+def _titles(entries: Sequence[Entry]) -> list[str]:
+    objective = entries[0][0].objective if entries else "objective"
+    return ["#", "cell", objective, "at epoch", "test_accuracy", "seconds", "outcome"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

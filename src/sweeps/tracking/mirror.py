@@ -1,0 +1,312 @@
+"""Mirrors run folders into MLflow from one background thread.
+
+The folders are the truth. The mirror reads what is new in them and sends it in batches; when the
+store is locked, slow or gone the training does not notice, and what is missing is sent later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import TrackingUnavailableError
+from sweeps.paths import RunPaths, SweepPaths, read_json, replace_json
+from sweeps.records import RunRecord, SweepRecord
+from sweeps.tracking.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sweeps.config import TrackingConfig
+
+log = logging.getLogger(__name__)
+
+PUSH_EVERY_S = 2.0
+IMPORT_TIMEOUT_S = 120.0
+GIVE_UP_ROUND_AFTER_S = 10.0
+
+
+def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
+    """Returns the store of a config: its own, the environment's, or SQLite in the output folder."""
+    configured = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return configured or f"sqlite:///{output_dir.absolute()}/mlflow.db"
+
+
+class Mirror:
+    """Keeps MLflow up to date with run folders while they grow.
+
+    Args:
+        config: Where to send to.
+        output_dir: Holds the default database and its artifacts.
+    """
+
+    def __init__(self, config: TrackingConfig, output_dir: Path) -> None:
+        self._config = config
+        self._uri = tracking_uri(config, output_dir)
+        self._experiment = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+        local = self._uri.startswith("sqlite:")
+        self._artifacts = output_dir.absolute() / "artifacts" if local else None
+        self._store: Store | None = None
+        self._error: Exception | None = None
+        self._imported, self._connected = threading.Event(), threading.Event()
+        self._closing = threading.Event()
+        self._runs: list[RunPaths] = []
+        self._sweeps: list[SweepPaths] = []
+        self._monitors: dict[str, Any] = {}
+        self._away = False
+        self._failures: list[Exception] = []
+        self._round_started = 0.0
+        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+
+    def start(self) -> None:
+        """Begins to connect, while the caller does something else."""
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float = 10.0) -> None:
+        """Waits until the store answers.
+
+        Raises:
+            TrackingUnavailableError: It did not answer in time, or refused.
+        """
+        self._imported.wait(IMPORT_TIMEOUT_S)
+        answered = self._connected.wait(timeout_s)
+        if answered and self._error is None:
+            return
+        reason = f"did not answer within {timeout_s:.0f} s"
+        if self._error is not None:
+            reason = f"refused: {_short(self._error)}"
+        self._runs, self._sweeps = [], []
+        raise TrackingUnavailableError(
+            f"The MLflow store {self._uri} {reason}. Start it, name another with tracking.uri=...,"
+            " or type tracking=none."
+        )
+
+    def watch_run(self, paths: RunPaths) -> None:
+        """Mirrors one run from now on."""
+        self._runs.append(paths)
+
+    def watch_sweep(self, paths: SweepPaths) -> None:
+        """Mirrors a sweep and all runs below it from now on."""
+        self._sweeps.append(paths)
+
+    def close(self) -> None:
+        """Sends what is left and ends the thread."""
+        self._closing.set()
+        if self._artifacts is not None:
+            # Leaving while a local database is being made would leave half a schema behind.
+            self._connected.wait(IMPORT_TIMEOUT_S)
+        if not self._connected.is_set():
+            return  # it never answered: nothing was promised to it, and the thread is a daemon
+        self._thread.join(timeout=60)
+        for run_id in list(self._monitors):
+            self._stop_measuring(run_id)
+
+    def _work(self) -> None:
+        try:
+            store = Store(self._uri, self._experiment, self._artifacts)
+            self._imported.set()
+            store.connect()
+            self._store = store
+        except Exception as error:
+            self._error = error
+            return
+        finally:
+            self._imported.set()
+            self._connected.set()
+        while True:
+            last = self._closing.wait(PUSH_EVERY_S)
+            self._push_all()
+            if last:
+                return
+
+    def _push_all(self) -> None:
+        self._failures, self._round_started = [], time.monotonic()
+        for paths in self._runs:
+            self._attempt(functools.partial(self._push_run, paths, None))
+        for sweep in self._sweeps:
+            self._attempt(functools.partial(self._push_sweep, sweep))
+        if self._failures and not self._away:
+            log.warning(
+                "MLflow does not take the points (%s). The run goes on; they are kept in"
+                " metrics.jsonl, and sent if the store takes them again while it trains.",
+                _short(self._failures[0]),
+            )
+        self._away = bool(self._failures)
+
+    def _attempt(self, push: Callable[[], None]) -> None:
+        """Lets one bad folder not keep the others out, without waiting long for a dead store."""
+        if self._failures and time.monotonic() - self._round_started > GIVE_UP_ROUND_AFTER_S:
+            return
+        try:
+            push()
+        except Exception as error:
+            self._failures.append(error)
+
+    def _sent(self, path: Path) -> dict[str, Any]:
+        """Returns what this experiment has; what another or a deleted store had counts nothing."""
+        assert self._store is not None
+        sent = read_json(path) or {}
+        return sent if sent.get("experiment") == self._store.experiment_key else {}
+
+    def _push_sweep(self, paths: SweepPaths) -> None:
+        assert self._store is not None
+        record = SweepRecord.load(paths)
+        if record is None:
+            return
+        sent = self._sent(paths.mirror)
+        run_id = sent.get("run_id")
+        if run_id is None or (sent.get("closed") and record.status == "RUNNING"):
+            tags = {"sweeps.sweep": record.name, "sweeps.command": record.command}
+            run_id = self._store.find_or_create_run(
+                key=record.key,
+                name=record.name,
+                tags={**_source_tags(), **tags},
+                start_ms=record.started_ms,
+            )
+            self._store.log_params(run_id, {"objective": record.objective})
+            sent = {"run_id": run_id, "experiment": self._store.experiment_key}
+            replace_json(paths.mirror, sent)
+        for cell in paths.cells():
+            self._attempt(functools.partial(self._push_run, cell, (run_id, record.name)))
+        if record.status != "RUNNING" and not sent.get("closed"):
+            self._store.log_files(
+                run_id,
+                [(p, None) for p in (paths.results_csv, paths.results_markdown, paths.multirun)],
+            )
+            if paths.results_markdown.exists():
+                # The table first: MLflow cuts a long note at its end.
+                note = f"{paths.results_markdown.read_text()}\n\n`{record.command}`"
+                self._store.set_tags(run_id, {"mlflow.note.content": note})
+            self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
+            replace_json(paths.mirror, {**sent, "closed": True})
+
+    def _push_run(self, paths: RunPaths, parent: tuple[str, str] | None) -> None:
+        assert self._store is not None
+        record = RunRecord.load(paths)
+        if record is None:
+            return
+        sent = self._sent(paths.mirror)
+        if sent.get("closed") and sent.get("ended_ms") == record.ended_ms:
+            return
+        if "run_id" not in sent or sent.get("closed"):
+            sent = self._open_run(paths, record, parent)
+        points, read = _new_points(paths.metrics, sent)
+        if points:
+            self._store.log_points(sent["run_id"], points)
+            sent |= read
+            replace_json(paths.mirror, sent)
+        if record.status == "RUNNING":
+            self._measure_system(sent["run_id"], record)
+        else:
+            self._close_run(paths, record, sent)
+
+    def _open_run(
+        self, paths: RunPaths, record: RunRecord, parent: tuple[str, str] | None
+    ) -> dict[str, Any]:
+        assert self._store is not None
+        tags = {**_source_tags(), "sweeps.identity": record.identity}
+        tags |= {"sweeps.folder": str(paths.folder), "sweeps.device": record.device}
+        if parent is not None:
+            tags |= {"mlflow.parentRunId": parent[0], "sweeps.sweep": parent[1]}
+        if record.git:
+            tags |= {
+                "mlflow.source.git.commit": record.git["commit"],
+                "mlflow.source.git.branch": record.git["branch"],
+                "sweeps.git_dirty": str(record.git["dirty"]).lower(),
+            }
+        run_id = self._store.find_or_create_run(
+            key=record.key, name=record.name, tags=tags, start_ms=record.started_ms
+        )
+        self._store.log_params(run_id, {**record.params, **record.choices})
+        profile = {key: value for key, value in record.dataset.items() if key != "digest"}
+        self._store.log_dataset(
+            run_id,
+            name=record.dataset["name"],
+            digest=record.dataset["digest"],
+            profile=json.dumps(profile),
+        )
+        config = [(path, "config") for path in sorted(paths.hydra.glob("*.yaml"))]
+        self._store.log_files(run_id, [*config, (paths.environment, None), (paths.diff, None)])
+        sent = {"run_id": run_id, "experiment": self._store.experiment_key, "offset": 0}
+        replace_json(paths.mirror, sent)
+        return sent
+
+    def _close_run(self, paths: RunPaths, record: RunRecord, sent: dict[str, Any]) -> None:
+        assert self._store is not None
+        run_id = sent["run_id"]
+        self._stop_measuring(run_id)
+        self._store.log_files(run_id, [(paths.log, None), (paths.weights, None)])
+        tags = {"sweeps.outcome": record.outcome or "unknown"}
+        if record.error is not None:
+            tags["sweeps.error"] = record.error[:5000]
+        if record.best_epoch is not None:
+            tags["sweeps.best_epoch"] = str(record.best_epoch)
+        self._store.set_tags(run_id, tags)
+        if record.objective_value is not None:
+            best = {"key": f"best_{record.objective}", "value": record.objective_value, "step": 0}
+            # The latest time is the one shown: a continued run has a better best than before.
+            ended_ms = record.ended_ms or record.started_ms
+            self._store.log_points(run_id, [best | {"time_ms": ended_ms}])
+        self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
+        replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
+
+    def _measure_system(self, run_id: str, record: RunRecord) -> None:
+        after = self._config.system_metrics_after_s
+        young = after is None or time.time() - record.started_ms / 1000 < after
+        if young or run_id in self._monitors:
+            return
+        self._monitors[run_id] = None  # one try: no measurement is worth a run's points
+        with contextlib.suppress(Exception):
+            import mlflow
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            mlflow.set_tracking_uri(self._uri)
+            monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=self._uri)  # type: ignore[no-untyped-call]
+            monitor.start()
+            self._monitors[run_id] = monitor
+
+    def _stop_measuring(self, run_id: str) -> None:
+        monitor = self._monitors.pop(run_id, None)
+        if monitor is not None:
+            with contextlib.suppress(Exception):
+                monitor.finish()
+
+
+def _new_points(path: Path, sent: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Returns the complete lines that were not sent, and what to remember once they are.
+
+    A continued run replaces the file by a shorter one, so an offset holds for one file alone;
+    sending a point again with its own time changes nothing.
+    """
+    if not path.exists():
+        return [], {}
+    with path.open("rb") as file:
+        inode = os.fstat(file.fileno()).st_ino
+        offset = int(sent["offset"]) if sent.get("inode") == inode else 0
+        file.seek(offset)
+        content = file.read()
+    complete = content[: content.rfind(b"\n") + 1]
+    points = [json.loads(line) for line in complete.splitlines()]
+    return points, {"inode": inode, "offset": offset + len(complete)}
+
+
+def _source_tags() -> dict[str, str]:
+    tags = {"mlflow.source.name": "sweeps.train", "mlflow.source.type": "LOCAL"}
+    try:
+        tags["mlflow.user"] = getpass.getuser()
+    except (OSError, KeyError):  # a container without a user name
+        return tags
+    return tags
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return lines[0][:200]

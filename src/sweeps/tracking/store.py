@@ -1,0 +1,140 @@
+"""The MLflow store: the few calls we need, in batches, never printing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from sweeps.paths import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+KEY_TAG = "sweeps.key"
+POINTS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+PARAM_LENGTH = 6000
+NAME_LENGTH = 250
+
+
+class Store:
+    """One experiment of one tracking server or database.
+
+    Args:
+        uri: The tracking URI.
+        experiment: Name of the experiment; it is created where missing.
+        artifacts: Where a new experiment of a local database keeps files; None: the server says.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+        # MLflow's own defaults let an absent server hang a client for four minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._uri, self._experiment, self._artifacts = uri, experiment, artifacts
+        self._make_client: Callable[[], Any] = lambda: MlflowClient(tracking_uri=uri)
+
+    def connect(self) -> None:
+        """Opens the store and finds or makes the experiment."""
+        if not self._uri.startswith("sqlite:///"):
+            self._open()
+            return
+        from pathlib import Path
+
+        database = Path(self._uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with locked(database.with_name(f"{database.name}.lock")):  # making the schema races
+            self._open()
+
+    @property
+    def experiment_key(self) -> str:
+        """Names the experiment across stores: a deleted database that is made anew has another."""
+        return f"{self._experiment_id}@{self._created_ms}"
+
+    def find_or_create_run(
+        self, *, key: str, name: str, tags: dict[str, str], start_ms: int
+    ) -> str:
+        """Returns the id of the run with a key, making it where there is none."""
+        found = self._client.search_runs(
+            [self._experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+        )
+        if found:
+            run_id = str(found[0].info.run_id)
+            self._client.update_run(run_id, status="RUNNING")
+            self.set_tags(run_id, tags)
+            return run_id
+        run = self._client.create_run(
+            self._experiment_id,
+            start_time=start_ms,
+            run_name=name[:NAME_LENGTH],
+            tags={KEY_TAG: key, **tags},
+        )
+        return str(run.info.run_id)
+
+    def log_points(self, run_id: str, points: Sequence[dict[str, Any]]) -> None:
+        """Sends metric points with their own times; sending one again changes nothing."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(p["key"], p["value"], p["time_ms"], p["step"]) for p in points]
+        for batch in _batches(metrics, POINTS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=batch)
+
+    def log_params(self, run_id: str, params: dict[str, Any]) -> None:
+        """Sends the params that the run does not have yet; a param never changes."""
+        from mlflow.entities import Param
+
+        known = self._client.get_run(run_id).data.params
+        new = [Param(k, str(v)[:PARAM_LENGTH]) for k, v in params.items() if k not in known]
+        for batch in _batches(new, PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, params=batch)
+
+    def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
+        """Sets tags, replacing old values."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_dataset(self, run_id: str, *, name: str, digest: str, profile: str) -> None:
+        """Says which data the run was trained on."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(
+            name=name, digest=digest, source_type="local", source=name, profile=profile
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, datasets=[DatasetInput(entity, [tag])])
+
+    def log_files(self, run_id: str, files: Iterable[tuple[Path, str | None]]) -> None:
+        """Stores those of the files that exist, each under a folder of the run's artifacts."""
+        for path, folder in files:
+            if path.exists():
+                self._client.log_artifact(run_id, str(path), folder)
+
+    def end_run(self, run_id: str, status: str, end_ms: int) -> None:
+        """Closes a run."""
+        self._client.set_terminated(run_id, status, end_ms)
+
+    def _open(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        self._client = self._make_client()
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is None:
+            location = self._artifacts.as_uri() if self._artifacts else None
+            try:
+                self._client.create_experiment(self._experiment, location)
+            except MlflowException:  # another process was faster, or there is no making one
+                if self._client.get_experiment_by_name(self._experiment) is None:
+                    raise
+            found = self._client.get_experiment_by_name(self._experiment)
+        self._experiment_id, self._created_ms = found.experiment_id, found.creation_time
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
