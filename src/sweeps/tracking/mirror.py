@@ -12,6 +12,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ class Mirror:
             return
         reason = f"did not answer within {timeout_s:.0f} s"
         if self._error is not None:
-            reason = f"refused: {_short(self._error)}"
+            reason = f"cannot be used: {_short(self._error)}"
         self._runs, self._sweeps = [], []
         raise TrackingUnavailableError(
             f"The MLflow store {self._uri} {reason}. Start it, name another with tracking.uri=...,"
@@ -308,5 +309,8 @@ def _source_tags() -> dict[str, str]:
 
 
 def _short(error: Exception) -> str:
+    # A failed connection is a page of nested exceptions whose last words say it all.
+    if found := re.findall(r"\[Errno -?\d+\] ([^'\")]+)", str(error)):
+        return str(found[-1]).strip()
     lines = str(error).strip().splitlines() or [repr(error)]
     return lines[0][:200]

@@ -34,7 +34,7 @@ class Store:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):
+        for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
             logging.getLogger(name).setLevel(logging.ERROR)
         self._uri, self._experiment, self._artifacts = uri, experiment, artifacts
         self._make_client: Callable[[], Any] = lambda: MlflowClient(tracking_uri=uri)
