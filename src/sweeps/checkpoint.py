@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 import pickle
+import shutil
+import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sweeps.errors import CheckpointError
-from sweeps.paths import replace_file
+from sweeps.paths import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sweeps.paths import RunPaths
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 
@@ -28,6 +36,8 @@ class TrainState:
         window_loss: Sum over the window of mean loss x batch size, since the last train_loss point.
         window_images: Images in that window.
         best_value: Objective at the best epoch so far.
+        points: Metric points reported so far.
+        tested: Whether the test images have been measured.
         rng: State of torch's own generators, which dropout uses.
     """
 
@@ -39,6 +49,8 @@ class TrainState:
     batch: int = 0
     window_loss: float = 0.0
     window_images: int = 0
+    points: int = 0
+    tested: bool = False
     best_value: float | None = None
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -47,14 +59,37 @@ class TrainState:
     format: int = FORMAT
 
 
-def save(path: Path, state: TrainState) -> None:
-    """Writes the state atomically.
+def save(paths: RunPaths, state: TrainState) -> None:
+    """Writes the state atomically; the checkpoint before it is kept as the previous one.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; the old checkpoint stays.
+        OSError: The disk is full or the folder cannot be written; the old checkpoints stay.
     """
     fields = {item.name: getattr(state, item.name) for item in dataclasses.fields(state)}
-    replace_file(path, lambda file: torch.save(fields, file))
+    with replacing(paths.checkpoint) as file:
+        torch.save(fields, file)
+        _keep_previous(paths)
+
+
+def load_newest(paths: RunPaths, *, points: int) -> TrainState | None:
+    """Returns the last whole state, or None where there is none; what is damaged is named in a warning.
+
+    Args:
+        paths: The run's folder.
+        points: Metric points in the run's file; a state that knows more of them is of no use.
+    """
+    for path in (paths.checkpoint, paths.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            state = load(path)
+        except CheckpointError as error:
+            log.warning("%s Going back to the state before it.", error)
+            continue
+        if state.points <= points:
+            return state
+        log.warning("%s has lost points that %s knows.", paths.metrics, path.name)
+    return None
 
 
 def load(path: Path) -> TrainState:
@@ -64,10 +99,29 @@ def load(path: Path) -> TrainState:
         CheckpointError: The file is missing, damaged, or of another format.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself does not compare checksums
+        if damaged is not None:
+            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} differs.")
         fields = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{path} cannot be read: {reason}.") from error
+    except (pickle.UnpicklingError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} holds more than a training state.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT}.")
     return TrainState(**fields)
+
+
+def _keep_previous(paths: RunPaths) -> None:
+    """Gives the present checkpoint a second name, so that there is one at every instant."""
+    if not paths.checkpoint.exists():
+        return
+    temporary = paths.folder / f".{paths.previous_checkpoint.name}.{os.getpid()}.tmp"
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(paths.checkpoint)
+    except OSError:  # a file system without second names
+        shutil.copyfile(paths.checkpoint, temporary)
+    temporary.replace(paths.previous_checkpoint)

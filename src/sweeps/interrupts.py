@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,9 +71,15 @@ def raising_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers(handler: Any) -> Iterator[None]:
-    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
     try:
         yield
     finally:
         for signum, old in before.items():
             signal.signal(signum, old)
+
+
+def command(name: str) -> str:
+    """Returns the command line that continues the present one."""
+    typed = [argument for argument in sys.argv[1:] if not argument.startswith("name=")]
+    return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])

@@ -92,6 +92,7 @@ class Trainer:
         self._log_every = log_every
         self.device = device
         self._bf16 = bf16
+        self._unread: list[tuple[Tensor, int]] = []
         torch.manual_seed(derive(seed, "dropout"))
 
     @property
@@ -99,19 +100,25 @@ class Trainer:
         """Optimizer steps of the whole training."""
         return self.epochs * self._train.steps_per_epoch
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train or to measure."""
+        trained = self.state.epoch >= self.epochs
+        return self.diverged or (trained and (self._val is None or self.state.tested))
+
     def run(self) -> Iterator[Report]:
         """Trains from the present state to the end, or until the loss is not finite."""
         state = self.state
-        while state.epoch < self.epochs:
+        while state.epoch < self.epochs and not self.diverged:
             yield from self._train_epoch()
-            if self.diverged:
-                return
-            yield self._end_epoch()
-        if self._val is not None:
-            yield Report(state.step, state.epoch, self._test_best())
+            if not self.diverged:
+                yield self._end_epoch()
+        if not self.done:
+            yield self._report(self._test_best())
 
     def capture(self) -> TrainState:
         """Returns the complete state, ready to be saved."""
+        self._read_losses()
         state = copy.copy(self.state)
         state.model = self.model.state_dict()
         state.optimizer = self._optimizer.state_dict()
@@ -136,7 +143,6 @@ class Trainer:
         self.model.train()
         # Reading the loss waits for a GPU; there it is read once a window, on a CPU at each step.
         read_each_step = self.device.type == "cpu"
-        pending: list[tuple[Tensor, int]] = []
         for x, y in self._train.epoch(state.epoch, start=state.batch):
             factor = self._schedule.factor
             for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
@@ -150,23 +156,24 @@ class Trainer:
             self._schedule.advance()
             state.step += 1
             state.batch += 1
-            pending.append((loss.detach(), len(y)))
+            self._unread.append((loss.detach(), len(y)))
             log_now = state.step % self._log_every == 0
             if read_each_step or log_now or state.batch == self._train.steps_per_epoch:
-                self._add_to_window(pending)
+                self._read_losses()
+                # Only here: a checkpoint in between must not change where a run diverges.
+                self.diverged = not math.isfinite(state.window_loss)
             metrics = {}
             if log_now or self.diverged:
                 metrics = {"train_loss": self._close_window(), "lr": rate_in_use}
-            yield Report(state.step, state.epoch, metrics)
+            yield self._report(metrics)
             if self.diverged:
                 return
 
-    def _add_to_window(self, pending: list[tuple[Tensor, int]]) -> None:
-        for loss, images in pending:
+    def _read_losses(self) -> None:
+        for loss, images in self._unread:
             self.state.window_loss += loss.item() * images
             self.state.window_images += images
-        pending.clear()
-        self.diverged = not math.isfinite(self.state.window_loss)
+        self._unread.clear()
 
     def _close_window(self) -> float:
         mean = self.state.window_loss / self.state.window_images
@@ -188,7 +195,11 @@ class Trainer:
         self.diverged = not math.isfinite(loss)
         if not self.diverged:
             self._keep_best(metrics)
-        return Report(state.step, state.epoch, metrics, epoch_done=True)
+        return self._report(metrics, epoch_done=True)
+
+    def _report(self, metrics: dict[str, float], *, epoch_done: bool = False) -> Report:
+        self.state.points += len(metrics)
+        return Report(self.state.step, self.state.epoch, metrics, epoch_done)
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
         state = self.state
@@ -210,6 +221,7 @@ class Trainer:
             self.model.load_state_dict(self.state.best_model)
         loss, accuracy = self._evaluate(self._test)
         self.model.load_state_dict(last)
+        self.state.tested = True
         self.state.best_metrics |= {"test_loss": loss, "test_accuracy": accuracy}
         return {"test_loss": loss, "test_accuracy": accuracy}
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
+import math
 import os
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterator
+    from typing import IO, BinaryIO
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class RunPaths:
         return self.folder / "checkpoint.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The complete training state before the last one, for when the last one is damaged."""
+        return self.folder / "checkpoint.previous.pt"
+
+    @property
     def weights(self) -> Path:
         """The weights of the best epoch."""
         return self.folder / "model.safetensors"
@@ -74,6 +83,11 @@ class RunPaths:
     def tensorboard(self) -> Path:
         """Event files, where TensorBoard is asked for."""
         return self.folder / "tensorboard"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.folder / ".lock"
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,11 @@ class SweepPaths:
         """What the tracking store already has of the parent run; written by the mirror alone."""
         return self.folder / "mlflow.json"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the command that runs this sweep."""
+        return self.folder / ".lock"
+
     def cells(self) -> list[RunPaths]:
         """Returns the folders that hold a run, in the order of their names."""
         return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/run.json"))]
@@ -127,12 +146,11 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "sweeps"
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file so that readers see the old content or the new, never a part, even after a kill.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file to write that takes the place of `path` when the block ends well.
 
-    Args:
-        path: The file to create or replace.
-        write: Called with the open temporary file.
+    Readers see the old content or the new, never a part, even after a kill or a power cut.
 
     Raises:
         OSError: The disk is full or the folder cannot be written; `path` is then unchanged.
@@ -140,7 +158,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -150,13 +168,19 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     _sync_folder(path.parent)
 
 
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically, see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, see `replace_file`."""
-    replace_file(path, lambda file: file.write(text.encode()))
+    """Writes a text file atomically, see `replacing`."""
+    replace_bytes(path, text.encode())
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically, see `replace_file`."""
+    """Writes a JSON file atomically, see `replacing`."""
     replace_text(path, json.dumps(value, indent=2) + "\n")
 
 
@@ -170,31 +194,56 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def locked(path: Path, *, wait_s: float = math.inf) -> Iterator[bool]:
     """Holds an exclusive lock on `path` for the time of the block, across processes.
 
     The lock is the operating system's, so it ends with its holder however that ends.
 
     Args:
-        path: The lock file; it is created and stays.
-        wait: Whether to wait for the present holder.
+        path: The lock file; it is created and stays, and says who holds it.
+        wait_s: How long to wait for the present holder.
 
     Yields:
-        Whether the lock was taken; always true with `wait`.
+        Whether the lock was taken; always true where the wait is endless.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a+") as file:
+        taken = _take(file, wait_s)
+        if taken:
+            now = dt.datetime.now().astimezone()
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%H:%M:%S}")
+            file.flush()
+        yield taken
+
+
+def lock_holder(path: Path) -> str | None:
+    """Returns who holds the lock, such as 'process 12 on host since 10:00:00', or None."""
+    try:
+        with path.open("r+") as file:
+            return None if _take(file, 0) else file.read().strip() or "another process"
+    except OSError:  # never locked, or not ours to lock
+        return None
+
+
+def _take(file: IO[str], wait_s: float) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock: runs there are not guarded against each other
+        return True
+    if wait_s == math.inf:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return True
+    deadline = time.monotonic() + wait_s
+    while True:
         try:
-            import fcntl
-        except ImportError:  # Windows has no flock: runs there are not guarded against each other
-            yield True
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def _sync_folder(folder: Path) -> None:

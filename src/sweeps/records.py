@@ -35,6 +35,9 @@ class RunRecord:
         choices: The chosen file of each config group.
         params: The flattened config.
         error: Why it failed, in a line.
+        steps: Optimizer steps of the whole run.
+        code: Hash of the source that trained it.
+        replaces: Keys of earlier runs that this one was trained in place of.
     """
 
     key: str
@@ -59,6 +62,10 @@ class RunRecord:
     dataset: dict[str, Any] = field(default_factory=dict)
     git: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    steps: int = 0
+    code: str = ""
+    replaces: list[str] = field(default_factory=list)
     format: int = FORMAT
 
     def save(self, paths: RunPaths) -> None:
@@ -74,7 +81,11 @@ class RunRecord:
 
 @dataclass
 class SweepRecord:
-    """One sweep: the parent of its runs."""
+    """One sweep: the parent of its runs.
+
+    Attributes:
+        threads: CPU threads of each cell, settled at the first start: bits depend on them.
+    """
 
     key: str
     name: str
@@ -85,6 +96,7 @@ class SweepRecord:
     command: str = ""
     overrides: list[str] = field(default_factory=list)
     cells: int = 0
+    threads: int | None = None
     format: int = FORMAT
 
     def save(self, paths: SweepPaths) -> None:

@@ -40,11 +40,14 @@ def best(entries: Sequence[Entry]) -> Entry | None:
 
 def cell_labels(records: Sequence[RunRecord]) -> list[str]:
     """Returns for each run the overrides in which it differs from the others."""
-    common = set.intersection(*(set(r.overrides) for r in records)) if len(records) > 1 else set()
-    return [
-        " ".join(override for override in record.overrides if override not in common) or record.name
-        for record in records
-    ]
+    short = labels([record.overrides for record in records])
+    return [label or record.name for label, record in zip(short, records, strict=True)]
+
+
+def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Returns for each list of overrides those that not all have, as a person reads them."""
+    common = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+    return [" ".join(item for item in own if item not in common) for own in overrides]
 
 
 def rows(entries: Sequence[Entry]) -> list[list[str]]:

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import errno
 import logging
 import time
 import traceback
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps import checkpoint
 from sweeps.config import describe, identity
-from sweeps.config.identity import flatten
-from sweeps.errors import BadInputError, CheckpointError, RunFailedError
+from sweeps.config.identity import flatten, targets
+from sweeps.errors import BadInputError, RunFailedError
 from sweeps.interrupts import Interrupted, graceful_stop
-from sweeps.paths import RunPaths, locked, replace_file, replace_json, replace_text
+from sweeps.paths import RunPaths, lock_holder, locked, replace_bytes, replace_json, replace_text
+from sweeps.points import PointWriter, read_points
 from sweeps.progress import Progress
 from sweeps.records import RunRecord
+from sweeps.standing import changes, code_digest, standing
 from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sweeps.config import Config
     from sweeps.data import Dataset
     from sweeps.loop import Report, Trainer
 
 log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 30.0
+"""An orphan whose controller was killed needs a moment to write its checkpoint and leave."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,8 @@ class RunRequest:
         overrides: What was typed, such as 'lr=0.1'.
         choices: The chosen file of each group, such as {'optimizer': 'sgd'}.
         hydra_files: Content of .hydra/, by file name.
+        threads: CPU threads of a new run, or None for torch's own number.
+        digest: Of the data as it is now, where it was read already.
     """
 
     config: Config
@@ -49,6 +56,8 @@ class RunRequest:
     overrides: list[str]
     choices: dict[str, str]
     hydra_files: dict[str, str]
+    threads: int | None = None
+    digest: str | None = None
 
 
 def run(request: RunRequest) -> RunRecord:
@@ -60,40 +69,82 @@ def run(request: RunRequest) -> RunRecord:
         Interrupted: A signal stopped it; the same command continues from the checkpoint.
     """
     paths = RunPaths(request.folder)
-    earlier = RunRecord.load(paths)
-    run_identity = identity(request.config)
-    if earlier is not None and earlier.identity != run_identity:
-        raise BadInputError(
-            f"{paths.folder} holds another run (identity {earlier.identity[:8]}, this is"
-            f" {run_identity[:8]}). Choose another name=..., or delete that folder."
-        )
-    if earlier is not None and earlier.outcome in ("finished", "diverged"):
-        log.info("%s is %s already: %s", earlier.name, earlier.outcome, paths.folder)
-        return earlier
-    trainer, dataset, threads = _prepare(request.config, earlier)
-    with locked(request.folder / ".lock", wait=False) as free:
+    with locked(paths.lock, wait_s=LOCK_WAIT_S) as free:
         if not free:
-            raise BadInputError(f"{paths.folder} is being trained by another process.")
+            raise BadInputError(f"{paths.folder} is being trained by {lock_holder(paths.lock)}.")
+        earlier = _earlier(request, paths)
+        if earlier is not None and standing(earlier) == "done":
+            log.info("%s is %s already: %s", earlier.name, earlier.outcome, paths.folder)
+            return earlier
+        trainer, dataset, threads = _prepare(request, earlier)
         record = _begin(request, trainer, dataset, earlier, threads)
-        _resume(trainer, paths, earlier)
         return _train(trainer, request, record, paths)
 
 
-def check(config: Config) -> None:
-    """Builds everything a run needs and throws it away, see `build_trainer` for what it raises."""
-    _prepare(config, None)
+def check(config: Config) -> Dataset:
+    """Builds everything a run needs and throws it away, see `build_trainer` for what it raises.
+
+    Returns:
+        The data the run would be trained on.
+    """
+    from sweeps.build import build_trainer
+
+    return build_trainer(config)[1]
 
 
-def _prepare(config: Config, earlier: RunRecord | None) -> tuple[Trainer, Dataset, int]:
+def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
+    """Makes a finished run one to be trained from its start; its run in MLflow is replaced."""
+    for path in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
+        path.unlink(missing_ok=True)
+    again = dataclasses.replace(
+        record,
+        key=uuid.uuid4().hex,
+        replaces=[*record.replaces, record.key],
+        status="RUNNING",
+        outcome=None,
+        seconds=0.0,
+        started_ms=_now_ms(),
+    )
+    again.save(paths)
+    return again
+
+
+def say_changes(record: RunRecord, changed: list[str], *, refresh: bool) -> None:
+    """Names a finished run that would come out differently today."""
+    verb = "it is trained again" if refresh else "it is kept; refresh=true trains it again"
+    log.warning("%s changed since it finished (%s): %s.", record.name, ", ".join(changed), verb)
+
+
+def _earlier(request: RunRequest, paths: RunPaths) -> RunRecord | None:
+    earlier = RunRecord.load(paths)
+    if earlier is None:
+        return None
+    asked = identity(request.config)
+    if earlier.identity != asked:
+        raise BadInputError(
+            f"{paths.folder} holds another run (identity {earlier.identity[:8]}, this is"
+            f" {asked[:8]}). Choose another name=..., or delete that folder."
+        )
+    if standing(earlier) != "done":
+        return earlier
+    changed = changes(earlier, code=code_digest(targets(request.config)), digest=request.digest)
+    if changed:
+        say_changes(earlier, changed, refresh=request.config.refresh)
+        if request.config.refresh:
+            return restart(paths, earlier)
+    return earlier
+
+
+def _prepare(request: RunRequest, earlier: RunRecord | None) -> tuple[Trainer, Dataset, int]:
     import torch  # late: --help must not wait for it
 
     from sweeps.build import build_trainer
 
     # Bits depend on the number of threads: a continued run keeps the number of its first start.
-    threads = earlier.threads if earlier else config.threads
+    threads = earlier.threads if earlier else request.config.threads or request.threads
     if threads is not None:
         torch.set_num_threads(threads)
-    trainer, dataset = build_trainer(config)
+    trainer, dataset = build_trainer(request.config)
     return trainer, dataset, torch.get_num_threads()
 
 
@@ -106,15 +157,21 @@ def _begin(
 ) -> RunRecord:
     paths, config = RunPaths(request.folder), request.config
     paths.hydra.mkdir(parents=True, exist_ok=True)
+    for leftover in paths.folder.glob(".*.tmp"):  # of a killed process; we hold the lock
+        leftover.unlink(missing_ok=True)
     for name, text in request.hydra_files.items():
         replace_text(paths.hydra / name, text)
     environment = capture_environment()
     replace_json(paths.environment, environment)
-    git, diff = capture_git(paths.folder.parent)
+    git, diff = capture_git(Path.cwd())
     if diff:
-        replace_file(paths.diff, lambda file: file.write(diff))
+        replace_bytes(paths.diff, diff)
+    if earlier is None:
+        for stale in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
+            stale.unlink(missing_ok=True)
     record = RunRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
+        replaces=earlier.replaces if earlier else [],
         identity=identity(config),
         name=describe(request.overrides) if request.overrides else config.name,
         status="RUNNING",
@@ -123,9 +180,11 @@ def _begin(
         seconds=earlier.seconds if earlier else 0.0,
         threads=threads,
         device=str(trainer.device),
+        epochs=config.epochs,
+        steps=trainer.total_steps,
         overrides=request.overrides,
         choices=request.choices,
-        params={key: value for key, value in flatten(config).items() if key != "name"},
+        params=flatten(config),
         dataset={
             "name": request.choices.get("data", config.data["_target_"]),
             "digest": dataset.digest,
@@ -135,6 +194,7 @@ def _begin(
             "val": len(dataset.val) if dataset.val else 0,
             "test": len(dataset.test),
         },
+        code=code_digest(targets(config)),
         git=git,
         environment=environment,
     )
@@ -142,44 +202,17 @@ def _begin(
     return record
 
 
-def _resume(trainer: Trainer, paths: RunPaths, earlier: RunRecord | None) -> None:
-    step = 0
-    if earlier is not None and paths.checkpoint.exists():
-        try:
-            trainer.restore(checkpoint.load(paths.checkpoint))
-            step = trainer.state.step
-            log.info("Continuing at epoch %d, step %d.", trainer.state.epoch, step)
-        except CheckpointError as error:
-            log.warning("%s Starting again.", error)
-    _drop_points_after(paths, step)
-
-
-def _drop_points_after(paths: RunPaths, step: int) -> None:
-    """Forgets the points that the checkpoint does not know, and a line torn by a kill."""
-    if not paths.metrics.exists():
-        return
-    kept = []
-    for line in paths.metrics.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-    replace_text(paths.metrics, "".join(f"{line}\n" for line in kept))
-
-
 def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunPaths) -> RunRecord:
     started, seconds_before = time.monotonic(), record.seconds
     outcome, error = "failed", None
     stop_signal: int | None = None
     try:
-        with graceful_stop() as stop:
-            for report in _reports(trainer, request, record, paths):
-                record.metrics |= report.metrics
-                if report.epoch_done:
-                    checkpoint.save(paths.checkpoint, trainer.capture())
-                if stop.signum is not None:
-                    checkpoint.save(paths.checkpoint, trainer.capture())
-                    stop_signal = stop.signum
-                    break
+        state = checkpoint.load_newest(paths, points=len(read_points(paths.metrics)))
+        if state is not None:
+            trainer.restore(state)
+            log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
+        with PointWriter(paths.metrics, keep=trainer.state.points) as points:
+            stop_signal = _train_until_asked(trainer, request, record, paths, points)
         outcome = "interrupted" if stop_signal else "diverged" if trainer.diverged else "finished"
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths, trainer.state.best_model)
@@ -187,13 +220,8 @@ def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunP
         outcome, stop_signal = "interrupted", interrupted.signum
     except Exception as failure:
         error = _explain_failure(failure)
-        log.error(
-            "%s failed: %s\n%s",
-            record.name,
-            error,
-            traceback.format_exc(),
-            extra={"file_only": True},
-        )
+        details = traceback.format_exc()
+        log.error("%s failed: %s\n%s", record.name, error, details, extra={"file_only": True})
     record.seconds = seconds_before + time.monotonic() - started
     _finish(record, trainer, outcome, error, paths)
     if stop_signal is not None:
@@ -203,13 +231,36 @@ def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunP
     return record
 
 
+def _train_until_asked(
+    trainer: Trainer,
+    request: RunRequest,
+    record: RunRecord,
+    paths: RunPaths,
+    points: PointWriter,
+) -> int | None:
+    """Trains to the end, or until a signal asks to stop; returns the signal."""
+    record.metrics = dict(points.last)
+    saved_at = time.monotonic()
+    with graceful_stop() as stop:
+        for report in _reports(trainer, request, record, points):
+            if trainer.done:
+                break
+            due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
+            if report.epoch_done or due or stop.signum is not None:
+                points.sync()
+                checkpoint.save(paths, trainer.capture())
+                saved_at = time.monotonic()
+            if stop.signum is not None:
+                return stop.signum
+    return None
+
+
 def _reports(
-    trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunPaths
+    trainer: Trainer, request: RunRequest, record: RunRecord, points: PointWriter
 ) -> Iterator[Report]:
     """Yields the loop's reports once their points are written and shown."""
     with (
-        paths.metrics.open("a") as metrics,
-        _tensorboard(request.config, paths) as board,
+        _tensorboard(request) as board,
         Progress(
             record.name,
             total_steps=trainer.total_steps,
@@ -220,31 +271,22 @@ def _reports(
     ):
         for report in trainer.run():
             if report.metrics:
-                _write_points(metrics, report)
+                points.write(report.metrics, report.step)
+                record.metrics |= report.metrics
                 for key, value in report.metrics.items():
                     board(key, value, report.step)
             progress.show(report)
             yield report
 
 
-def _write_points(file: Any, report: Report) -> None:
-    now = _now_ms()
-    lines = [
-        json.dumps({"key": key, "value": value, "step": report.step, "time_ms": now})
-        for key, value in report.metrics.items()
-    ]
-    file.write("".join(f"{line}\n" for line in lines))
-    file.flush()
-
-
 @contextlib.contextmanager
-def _tensorboard(config: Config, paths: RunPaths) -> Iterator[Any]:
-    if not config.tracking["tensorboard"]:
+def _tensorboard(request: RunRequest) -> Iterator[Any]:
+    if not request.config.tracking["tensorboard"]:
         yield lambda *_: None
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(paths.tensorboard)) as writer:
+    with SummaryWriter(str(RunPaths(request.folder).tensorboard)) as writer:
         yield writer.add_scalar
 
 
@@ -253,7 +295,7 @@ def _save_weights(paths: RunPaths, weights: dict[str, Any]) -> None:
 
     # Shared or strided tensors are no form safetensors takes.
     content = save({name: tensor.contiguous().clone() for name, tensor in weights.items()})
-    replace_file(paths.weights, lambda file: file.write(content))
+    replace_bytes(paths.weights, content)
 
 
 def _finish(
@@ -267,12 +309,14 @@ def _finish(
     record.best_epoch = state.best_epoch
     record.epochs_done = state.epoch
     record.metrics |= state.best_metrics
-    record.ended_ms = _now_ms()
+    record.ended_ms = max(_now_ms(), record.started_ms)
     record.save(paths)
 
 
 def _explain_failure(failure: Exception) -> str:
     text = (str(failure).strip() or repr(failure)).splitlines()[0]
+    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{text}. Free some space and type the same command: it continues"
     if "deterministic" in text and "deterministic=false" not in text:
         text += " (deterministic=false allows it)"
     return f"{type(failure).__name__}: {text}"

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import dataclasses
+import functools
 import logging
 import os
-import shlex
-import sys
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from sweeps import reporting
-from sweeps.config import parse
+from sweeps.config import Config, identity
+from sweeps.config.identity import flatten, targets
 from sweeps.errors import BadInputError, RunFailedError
-from sweeps.paths import RunPaths, SweepPaths, replace_text
+from sweeps.interrupts import command
+from sweeps.launching import Slots
+from sweeps.launching.hydra_job import cause
+from sweeps.live import LiveView, duration
+from sweeps.paths import RunPaths, SweepPaths, lock_holder, locked, replace_text
 from sweeps.records import RunRecord, SweepRecord
-from sweeps.tracking import Mirror, tracking_uri
+from sweeps.runner import restart, say_changes
+from sweeps.standing import changes, code_digest
+from sweeps.study import Cell, compose_cells, expand_grid, naming_cell, without_duplicates
+from sweeps.tracking import mirror_of, ui_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,158 +35,262 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
 
-    from sweeps.config import Config
+    from sweeps.launching import Ended, Running
+    from sweeps.launching.slots import Kind
 
 log = logging.getLogger(__name__)
-
-
-def expand_grid(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
-    """Returns the overrides of each cell: the product of all values, the last axis fastest.
-
-    Raises:
-        BadInputError: A sweep over a range of real numbers, which a grid cannot list.
-    """
-    parser = OverridesParser.create(config_loader=hydra_context.config_loader)
-    axes: dict[str, list[str]] = {}
-    for override in parser.parse_overrides(list(arguments)):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise BadInputError(
-                f"{override.input_line} has no end of values; a grid needs a list, such as"
-                f" {key}=0.1,0.01, or a range such as {key}='range(1,4)'."
-            )
-    return [list(cell) for cell in itertools.product(*axes.values())]
 
 
 def run_sweep(
     arguments: Sequence[str], *, launcher: Launcher, hydra_context: HydraContext, master: DictConfig
 ) -> Any:
-    """Runs every cell of a grid and reports on all of them.
+    """Runs those cells of a grid that are not done, and reports on all of them.
 
     Returns:
-        What the launcher returned for each cell.
+        What the launcher returned for each cell that it ran.
 
     Raises:
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    cells = expand_grid(arguments, hydra_context)
-    configs, folders = _compose_all(cells, hydra_context, master)
-    _check_all(configs, cells)
-    config, paths = configs[0], SweepPaths(folders[0].parent)
-    record = _begin(paths, config, cells, master)
-    log.info("Sweep of %d runs in %s", len(cells), os.path.relpath(paths.folder))
-    with _tracked(config, paths):
-        try:
-            returns = launcher.launch(cells, initial_job_idx=0)
-        except KeyboardInterrupt:
-            _end(paths, record, folders, "KILLED")
-            log.warning("Interrupted. To continue: %s", _command(config.name))
-            raise
-        except BaseException:
-            _end(paths, record, folders, "FAILED")
-            raise
-        entries = [(r, f) for f in folders if (r := RunRecord.load(RunPaths(f)))]
-        failed = len(folders) - sum(r.status == "FINISHED" for r, _ in entries)
-        _end(paths, record, folders, "FAILED" if failed else "FINISHED")
+    asked = compose_cells(expand_grid(arguments, hydra_context), hydra_context, master)
+    cells = without_duplicates(asked)
+    config, paths = cells[0].config, SweepPaths(cells[0].folder.parent)
+    if config.plan:
+        _show_plan(asked, paths)
+        return []
+    with mirror_of(config) as mirror:
+        facts = _check(cells, launcher)
+        mirror.wait_ready()
+        with _owned(paths):
+            record = _begin(paths, cells, master, facts)
+            mirror.watch_sweep(paths)
+            _close_orphans(paths, cells)
+            todo = _todo(cells, facts)
+            _say_start(paths, asked, cells, todo)
+            try:
+                returns = _launch(todo, cells, launcher, record, facts)
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                _end(paths, record, "KILLED" if interrupted else "FAILED")
+                if interrupted:
+                    log.warning("Interrupted. To continue: %s", record.command)
+                raise
+            entries = [(r, cell.folder) for cell in cells if (r := cell.load())]
+            failed = len(cells) - sum(r.status == "FINISHED" for r, _ in entries)
+            _end(paths, record, "FAILED" if failed else "FINISHED")
     _show(entries, config)
     if failed:
-        raise RunFailedError(f"{failed} of {len(folders)} runs failed; the table says why.")
+        raise RunFailedError(f"{failed} of {len(cells)} runs failed; the table says why.")
     return returns
 
 
-def _compose_all(
-    cells: list[list[str]], hydra_context: HydraContext, master: DictConfig
-) -> tuple[list[Config], list[Path]]:
-    configs, folders = [], []
-    # Resolved on the master first: cells inherit its answers, so a fresh name is the same for all.
-    sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
-    for number, cell in enumerate(cells):
-        composed = hydra_context.config_loader.load_sweep_config(master, list(cell))
-        with _naming(cell, of=len(cells)):
-            configs.append(parse(composed))
-        OmegaConf.set_readonly(composed, False)
-        composed.hydra.job.num = number
-        composed.hydra.job.id = str(number)
-        folders.append(sweep_dir / str(composed.hydra.sweep.subdir))
-    return configs, folders
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the check of the cells found out.
+
+    Attributes:
+        digests: Of the data of each cell.
+        gpus: GPUs of this machine.
+        default_threads: CPU threads that torch would take.
+    """
+
+    digests: list[str]
+    gpus: int
+    default_threads: int
 
 
-def _check_all(configs: list[Config], cells: list[list[str]]) -> None:
+def check_cells(cells: list[Cell]) -> Facts:
+    """Builds each kind of cell once and throws it away; this needs torch.
+
+    Raises:
+        BadInputError: A cell cannot run.
+    """
+    import torch
+
     from sweeps.runner import check
 
-    checked = set()
-    for config, cell in zip(configs, cells, strict=True):
+    digests: dict[str, str] = {}
+    forms = []
+    for cell in cells:
         # Rates and seeds change values, not what fits what.
-        form = repr({k: v for k, v in vars(config).items() if k not in ("lr", "seed", "name")})
-        if form not in checked:
-            with _naming(cell, of=len(cells)):
-                check(config)
-            checked.add(form)
+        varying = ("lr", "seed", "name")
+        form = repr({key: value for key, value in vars(cell.config).items() if key not in varying})
+        forms.append(form)
+        if form not in digests:
+            with naming_cell(cell.overrides, of=len(cells)):
+                digests[form] = check(cell.config).digest
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Facts([digests[form] for form in forms], gpus, torch.get_num_threads())
+
+
+def _check(cells: list[Cell], launcher: Launcher) -> Facts:
+    pool = getattr(launcher, "pool", None)  # ours; other launchers have none
+    if pool is None:
+        return check_cells(cells)
+    facts: Facts = pool.call(functools.partial(check_cells, cells))
+    return facts
 
 
 @contextlib.contextmanager
-def _naming(cell: list[str], *, of: int) -> Iterator[None]:
-    try:
+def _owned(paths: SweepPaths) -> Iterator[None]:
+    """Keeps a second command off the same sweep."""
+    with locked(paths.lock, wait_s=1.0) as free:
+        if not free:
+            raise BadInputError(
+                f"{os.path.relpath(paths.folder)} is being run by {lock_holder(paths.lock)}. Wait for"
+                " it to end, or choose another name=..."
+            )
         yield
-    except BadInputError as error:
-        if of == 1:
-            raise
-        raise BadInputError(f"Cell {' '.join(cell)}: {error} Nothing was started.") from None
 
 
-def _begin(
-    paths: SweepPaths, config: Config, cells: list[list[str]], master: DictConfig
-) -> SweepRecord:
-    paths.folder.mkdir(parents=True, exist_ok=True)
+def _begin(paths: SweepPaths, cells: list[Cell], master: DictConfig, facts: Facts) -> SweepRecord:
     earlier = SweepRecord.load(paths)
+    config = cells[0].config
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
+    threads = earlier.threads if earlier else config.threads
+    if threads is None and str(master.hydra.launcher._target_).endswith("LocalLauncher"):
+        threads = _slots(config, cells, facts, None).threads
     record = SweepRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
         name=config.name,
         status="RUNNING",
-        started_ms=earlier.started_ms if earlier else time.time_ns() // 1_000_000,
-        command=_command(config.name),
+        started_ms=earlier.started_ms if earlier else _now_ms(),
+        command=command(config.name),
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
         cells=len(cells),
+        threads=threads,
     )
     record.save(paths)
     return record
 
 
-def _command(name: str) -> str:
-    typed = [argument for argument in sys.argv[1:] if not argument.startswith("name=")]
-    return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])
+def _close_orphans(paths: SweepPaths, cells: list[Cell]) -> None:
+    """Ends what a killed command left open and this one does not continue."""
+    mine = {cell.folder for cell in cells}
+    for orphan in paths.cells():
+        if orphan.folder not in mine:
+            close_orphan(orphan)
 
 
-@contextlib.contextmanager
-def _tracked(config: Config, paths: SweepPaths) -> Iterator[None]:
-    from sweeps.config import TrackingConfig
-
-    if config.tracking["backend"] == "none":
-        yield
-        return
-    mirror = Mirror(TrackingConfig(**config.tracking), Path(config.output_dir).absolute())
-    mirror.start()
-    try:
-        mirror.wait_ready()
-        mirror.watch_sweep(paths)
-        yield
-    finally:
-        mirror.close()
+def close_orphan(paths: RunPaths) -> bool:
+    """Ends a run that says RUNNING and whose process is gone; returns whether it did."""
+    record = RunRecord.load(paths)
+    if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
+        return False
+    record.status, record.outcome = "KILLED", "interrupted"
+    record.ended_ms = _now_ms()
+    record.save(paths)
+    return True
 
 
-def _end(paths: SweepPaths, record: SweepRecord, folders: list[Path], status: str) -> None:
-    entries = [(r, f) for f in folders if (r := RunRecord.load(RunPaths(f)))]
+def _todo(cells: list[Cell], facts: Facts) -> list[Cell]:
+    """Returns the cells that must be run: those not done, and with refresh=true those changed."""
+    todo = []
+    for cell, digest in zip(cells, facts.digests, strict=True):
+        if cell.standing() != "done":
+            todo.append(cell)
+            continue
+        record = cell.load()
+        assert record is not None
+        changed = changes(record, code=code_digest(targets(cell.config)), digest=digest)
+        if changed:
+            say_changes(record, changed, refresh=cell.config.refresh)
+            if cell.config.refresh:
+                restart(cell.paths, record)
+                todo.append(cell)
+    return todo
+
+
+def _say_start(paths: SweepPaths, asked: list[Cell], cells: list[Cell], todo: list[Cell]) -> None:
+    notes = [f"{len(todo)} to run"] if len(todo) < len(cells) else []
+    if len(cells) < len(asked):
+        notes.append(f"{len(asked) - len(cells)} duplicate")
+    shown = f" ({', '.join(notes)})" if notes else ""
+    log.info("Sweep of %d runs%s in %s", len(cells), shown, os.path.relpath(paths.folder))
+
+
+def _slots(config: Config, cells: list[Cell], facts: Facts, threads: int | None) -> Slots:
+    return Slots.plan(
+        cells=len(cells),
+        workers=config.workers,
+        threads=threads or config.threads,
+        gpus=facts.gpus,
+        runs_per_gpu=config.runs_per_gpu,
+        on_gpu=all(_kind(cell, facts) == "gpu" for cell in cells),
+    )
+
+
+def _kind(cell: Cell, facts: Facts) -> Kind:
+    return "gpu" if facts.gpus and cell.config.device in ("auto", "cuda") else "cpu"
+
+
+def _launch(
+    todo: list[Cell], cells: list[Cell], launcher: Launcher, record: SweepRecord, facts: Facts
+) -> Sequence[Any]:
+    if not todo:
+        return []
+    jobs = [cell.overrides for cell in todo]
+    if not hasattr(launcher, "launch_in"):
+        return launcher.launch(jobs, initial_job_idx=0)
+    slots = _slots(todo[0].config, todo, facts, record.threads)
+    place = {cell.folder: number for number, cell in enumerate(cells)}
+    labels = reporting.labels([cell.overrides for cell in cells])
+    with LiveView(labels, [cell.paths for cell in cells], workers=len(slots)) as view:
+
+        def on_end(ended: Ended) -> bool:
+            cell = todo[ended.job.number]
+            failed = _settle(cell, ended, record)
+            view.ended(place[cell.folder])
+            return failed
+
+        def on_tick(running: list[Running]) -> None:
+            view.running([place[todo[item.job.number].folder] for item in running])
+
+        returns: Sequence[Any] = launcher.launch_in(
+            jobs,
+            slots=slots,
+            kinds=[_kind(cell, facts) for cell in todo],
+            logs=[cell.paths.log for cell in todo],
+            on_end=on_end,
+            on_tick=on_tick,
+        )
+        return returns
+
+
+def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
+    """Writes down what a process that died could not; returns whether the cell failed."""
+    record = cell.load()
+    if record is None:
+        record = RunRecord(
+            key=uuid.uuid4().hex,
+            identity=identity(cell.config),
+            name=cell.name,
+            status="RUNNING",
+            objective=cell.config.objective,
+            started_ms=_now_ms(),
+            overrides=cell.overrides,
+            params=flatten(cell.config),
+            threads=sweep.threads or 1,
+        )
+    if record.outcome in ("finished", "diverged"):
+        return False
+    if record.status == "RUNNING" or ended.timed_out:
+        record.status, record.outcome = "FAILED", "failed"
+        record.error = cause(ended) or "it left no result"
+        record.ended_ms = _now_ms()
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        record.save(cell.paths)
+    return True
+
+
+def _end(paths: SweepPaths, record: SweepRecord, status: str) -> None:
+    entries = [(r, run.folder) for run in paths.cells() if (r := RunRecord.load(run))]
     replace_text(paths.results_markdown, reporting.markdown_table(entries))
     replace_text(paths.results_csv, reporting.csv_table(entries))
     record.status = status
-    record.ended_ms = time.time_ns() // 1_000_000
+    record.ended_ms = max(_now_ms(), record.started_ms)
     record.save(paths)
 
 
@@ -189,19 +298,40 @@ def _show(entries: list[reporting.Entry], config: Config) -> None:
     log.info("\n%s\n", reporting.terminal_table(entries))
     if (winner := reporting.best(entries)) is not None:
         record, folder = winner
-        label = " ".join(record.overrides)
+        records = [entry[0] for entry in entries]
+        label = dict(zip(map(id, records), reporting.cell_labels(records), strict=True))[id(record)]
         log.info("Best: %s  %s %.4f", label, record.objective, record.objective_value)
         log.info("In:   %s", os.path.relpath(folder))
     if config.tracking["backend"] != "none":
         log.info("Compare in the browser: %s", ui_command(config))
 
 
-def ui_command(config: Config) -> str:
-    """Returns the command that opens the runs in MLflow, or the address of their server."""
-    from sweeps.config import TrackingConfig
+def _show_plan(asked: list[Cell], paths: SweepPaths) -> None:
+    """Says what the same command without plan=true would do; reads, and changes nothing."""
+    cells = without_duplicates(asked)
+    first = set(map(id, cells))
+    words = {"new": "new", "continue": "to continue", "again": "to run again", "done": "done"}
+    states = [words[cell.standing()] if id(cell) in first else "duplicate" for cell in asked]
+    labels = reporting.labels([cell.overrides for cell in asked])
+    width = max(map(len, states))
+    lines = [f"{state:{width}}  {label}" for state, label in zip(states, labels, strict=True)]
+    log.info("\n%s\n", "\n".join(lines))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    log.info("%d runs: %s. Nothing was started.", len(asked), counts)
+    records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
+    left = [cell for cell in cells if cell.standing() != "done"]
+    if left and records:
+        each = sum(record.seconds for record in records) / len(records)
+        earlier = SweepRecord.load(paths)
+        facts = Facts([], 0, 1)
+        at_once = len(_slots(left[0].config, left, facts, earlier.threads if earlier else None))
+        total = duration(each * len(left) / at_once)
+        log.info(
+            "About %s, by the mean of %d finished runs, %d at once.", total, len(records), at_once
+        )
+    elif left:
+        log.info("How long it takes is known once a run of this sweep has finished.")
 
-    uri = tracking_uri(TrackingConfig(**config.tracking), Path(config.output_dir))
-    if uri.startswith("http"):
-        return uri
-    shown = uri.replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

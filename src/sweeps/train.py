@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,14 +19,14 @@ from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.messages import explain
 from sweeps.config.parse import parse
 from sweeps.errors import SweepsError
-from sweeps.interrupts import Interrupted, raising_signals
-from sweeps.paths import SweepPaths, conf_dir
+from sweeps.interrupts import Interrupted, command, raising_signals
+from sweeps.paths import RunPaths, SweepPaths, conf_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sweeps.config import Config
+    from sweeps.records import RunRecord
     from sweeps.runner import RunRequest
+
+log = logging.getLogger(__name__)
 
 prepare_hydra()
 
@@ -50,13 +52,34 @@ _refusals: list[SweepsError] = []
 
 
 def _run(cfg: DictConfig) -> float | None:
-    from sweeps.runner import run
-
     request = _request(cfg)
-    with _tracked(request):
-        record = run(request)
-    if HydraConfig.get().mode == RunMode.RUN:
-        _say_result(request)
+    if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
+        from sweeps.runner import run
+
+        return run(request).objective_value
+    return _run_alone(request)
+
+
+def _run_alone(request: RunRequest) -> float | None:
+    from sweeps.runner import check, run
+    from sweeps.tracking import mirror_of
+
+    paths = RunPaths(request.folder)
+    try:
+        if request.config.plan:
+            _show_plan(paths)
+            return None
+        with mirror_of(request.config) as mirror:
+            dataset = check(request.config)  # refuses, while MLflow connects
+            mirror.wait_ready()
+            mirror.watch_run(paths)
+            record = run(dataclasses.replace(request, digest=dataset.digest))
+    except Interrupted:
+        log.warning("Interrupted. To continue: %s", command(request.config.name))
+        raise
+    finally:
+        _remove_if_empty(request.folder)
+    _say_result(request, record)
     return record.objective_value
 
 
@@ -117,6 +140,7 @@ def _explain(error: Exception) -> tuple[str | None, int]:
 
 
 def _request(cfg: DictConfig) -> RunRequest:
+    from sweeps.records import SweepRecord
     from sweeps.runner import RunRequest
 
     hydra_cfg = HydraConfig.get()
@@ -131,8 +155,10 @@ def _request(cfg: DictConfig) -> RunRequest:
         for group, choice in hydra_cfg.runtime.choices.items()
         if choice is not None and not str(group).startswith("hydra/")
     }
+    sweep = SweepRecord.load(SweepPaths(folder.parent))
     return RunRequest(
         config=config,
+        threads=sweep.threads if sweep else None,
         folder=folder,
         overrides=[str(override) for override in hydra_cfg.overrides.task],
         choices=choices,
@@ -144,58 +170,24 @@ def _request(cfg: DictConfig) -> RunRequest:
     )
 
 
-@contextlib.contextmanager
-def _tracked(request: RunRequest) -> Iterator[None]:
-    """Mirrors a single run into MLflow; the cells of our own sweep are mirrored by the sweep."""
-    from sweeps.config import TrackingConfig
-    from sweeps.paths import RunPaths
-    from sweeps.tracking import Mirror
-
-    config = request.config
-    mirror = None
-    in_sweep = SweepPaths(request.folder.parent).record.exists()
-    if config.tracking["backend"] != "none" and not in_sweep:
-        mirror = Mirror(TrackingConfig(**config.tracking), Path(config.output_dir).absolute())
-        mirror.start()
-    try:
-        if not in_sweep:
-            _check_before_tracking(config)
-        if mirror is not None:
-            mirror.wait_ready()
-            mirror.watch_run(RunPaths(request.folder))
-        yield
-    except SweepsError:
-        _remove_if_empty(request.folder)
-        raise
-    finally:
-        if mirror is not None:
-            mirror.close()
-
-
-def _check_before_tracking(config: Config) -> None:
-    """Loads data and model while MLflow connects, and refuses before anything is recorded."""
-    from sweeps.runner import check
-
-    check(config)
-
-
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
         folder.parent.rmdir()
 
 
-def _say_result(request: RunRequest) -> None:
-    import logging
-
-    from sweeps.paths import RunPaths
+def _show_plan(paths: RunPaths) -> None:
     from sweeps.records import RunRecord
-    from sweeps.reporting import terminal_table
-    from sweeps.sweep import ui_command
+    from sweeps.standing import standing
 
-    record = RunRecord.load(RunPaths(request.folder))
-    assert record is not None
-    log = logging.getLogger("sweeps.train")
+    record = RunRecord.load(paths)
+    log.info("%s is %s. Nothing was started.", os.path.relpath(paths.folder), standing(record))
+
+
+def _say_result(request: RunRequest, record: RunRecord) -> None:
+    from sweeps.reporting import terminal_table
+    from sweeps.tracking import ui_command
+
     log.info("\n%s\n", terminal_table([(record, request.folder)]))
     log.info("In: %s", os.path.relpath(request.folder))
     if request.config.tracking["backend"] != "none":
@@ -203,4 +195,7 @@ def _say_result(request: RunRequest) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Run from its module, so that the task is known by the same name in every process.
+    from sweeps.train import main as main_of_module
+
+    main_of_module()

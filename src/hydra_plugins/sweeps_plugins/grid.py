@@ -46,7 +46,13 @@ class GridSweeper(Sweeper):
     ) -> None:
         """Takes what Hydra hands over before the sweep."""
         from hydra.core.plugins import Plugins
+        from hydra.types import HydraContext
 
+        from sweeps.config.composer import Composer
+
+        hydra_context = HydraContext(
+            config_loader=Composer(hydra_context.config_loader), callbacks=hydra_context.callbacks
+        )
         self.hydra_context = hydra_context
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import string
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -33,4 +34,7 @@ def _fresh_name() -> str:
 
 def _cell_folder(*, _root_: DictConfig) -> str:
     overrides = [str(override) for override in _root_.hydra.overrides.task]
-    return cell_name(overrides, identity(parse(_root_)))
+    name = cell_name(overrides, identity(parse(_root_)))
+    # The same cell may have been typed in other words before, such as without a default.
+    same = sorted(Path(str(_root_.hydra.sweep.dir)).glob(f"*-{name.rsplit('-', 1)[1]}"))
+    return same[0].name if same else name

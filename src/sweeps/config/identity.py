@@ -7,13 +7,30 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sweeps.config.schema import GROUPS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sweeps.config.schema import Config
 
-NOT_IDENTITY = ("name", "output_dir", "tracking", "trusted_targets")
-"""Where a run is kept and how it is shown: changing these does not change a result."""
+NOT_IDENTITY = (
+    "name",
+    "output_dir",
+    "tracking",
+    "trusted_targets",
+    "checkpoint_every_s",
+    "refresh",
+    "plan",
+    "workers",
+    "runs_per_gpu",
+    "timeout_s",
+    "on_error",
+    "retries",
+)
+"""Where a run is kept, how it is shown and scheduled: changing these does not change a result."""
+
+NOT_SHOWN = ("name", *NOT_IDENTITY[NOT_IDENTITY.index("checkpoint_every_s") :])
 
 
 def identity(config: Config) -> str:
@@ -42,10 +59,17 @@ def cell_name(overrides: Iterable[str], run_identity: str) -> str:
     return f"{readable}-{run_identity[:8]}"
 
 
+def targets(config: Config) -> list[str]:
+    """Returns the classes and functions that a run is made of."""
+    return [getattr(config, group)["_target_"] for group in GROUPS]
+
+
 def flatten(config: Config) -> dict[str, Any]:
-    """Returns the config as dotted keys and plain values."""
+    """Returns as dotted keys and plain values what a person compares runs by."""
     flat: dict[str, Any] = {}
     for key, value in vars(config).items():
+        if key in NOT_SHOWN:
+            continue
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": item for inner, item in value.items()}
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from typing import Any
@@ -33,6 +34,7 @@ TRUSTED_PREFIXES = (
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
+ON_ERROR = ("continue", "stop")
 MOST_THREADS = 1024
 
 
@@ -70,13 +72,24 @@ def from_mapping(values: dict[str, Any]) -> Config:
     for key in (*GROUPS, "tracking"):
         if not isinstance(values.get(key), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
-    typed = dict(values)
-    for group in GROUPS:
-        typed[group] = _typed_group(group, values[group], values.get("trusted_targets") or [])
-    typed["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
-    config = Config(**_typed(Config, typed, prefix=""))
+    trusted = tuple(values.get("trusted_targets") or ())
+    groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
+    groups["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
+    plain = {key: value for key, value in values.items() if key not in groups}
+    config = Config(**(_typed(Config, plain, prefix="") | groups))
     _check_values(config)
     return config
+
+
+_typed_groups: dict[tuple[str, str, tuple[str, ...]], dict[str, Any]] = {}
+
+
+def _remembered(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
+    """Types a group once: the cells of a sweep share most of theirs, and it takes milliseconds."""
+    key = (group, repr(values), trusted)
+    if key not in _typed_groups:
+        _typed_groups[key] = _typed_group(group, values, trusted)
+    return copy.deepcopy(_typed_groups[key])
 
 
 def _hint(key: str) -> str:
@@ -92,7 +105,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _typed_group(group: str, values: dict[str, Any], trusted: list[str]) -> dict[str, Any]:
+def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
     target = values.get("_target_")
     if not isinstance(target, str):
         raise BadInputError(f"{group}._target_ must name a class; it is {target!r}.")
@@ -118,7 +131,7 @@ def _targets(value: Any, path: str) -> list[tuple[str, Any]]:
     return []
 
 
-def _check_trusted(path: str, target: Any, trusted: list[str]) -> None:
+def _check_trusted(path: str, target: Any, trusted: tuple[str, ...]) -> None:
     added = (prefix.rstrip(".") for prefix in trusted)
     prefixes = (*TRUSTED_PREFIXES, *(f"{prefix}." for prefix in added if prefix))
     if isinstance(target, str) and target.startswith(prefixes):
@@ -196,11 +209,28 @@ def _check_values(config: Config) -> None:
         raise BadInputError("output_dir is empty; type output_dir=FOLDER, such as outputs.")
     if (config.tracking["system_metrics_after_s"] or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
+    _check_launch(config)
     _check_data(config)
     if config.data["_target_"] in TARGETS:
         _check_source(config.data)
     _check_schedule(config)
     _check_settings(config)
+
+
+def _check_launch(config: Config) -> None:
+    _one_of("on_error", config.on_error, ON_ERROR)
+    _positive("checkpoint_every_s", config.checkpoint_every_s)
+    if config.timeout_s is not None:
+        _positive("timeout_s", config.timeout_s)
+    if config.retries < 0:
+        raise BadInputError(f"retries={config.retries} must be 0 or more.")
+    if config.runs_per_gpu < 1:
+        raise BadInputError(f"runs_per_gpu={config.runs_per_gpu} must be 1 or more.")
+    workers = config.workers
+    if workers != "auto" and (
+        not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
+    ):
+        raise BadInputError(f"workers={workers} must be auto, or 1 or more processes.")
 
 
 def _check_settings(config: Config) -> None:

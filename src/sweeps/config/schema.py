@@ -174,6 +174,7 @@ class TrackingConfig:
     experiment: str | None = None
     system_metrics_after_s: float | None = None
     tensorboard: bool = False
+    offline: bool = False
 
 
 @dataclass
@@ -200,6 +201,14 @@ class Config:
     name: str = MISSING
     output_dir: str = MISSING
     trusted_targets: list[str] = MISSING
+    checkpoint_every_s: float = MISSING
+    refresh: bool = MISSING
+    plan: bool = MISSING
+    workers: Any = MISSING
+    runs_per_gpu: int = MISSING
+    timeout_s: float | None = MISSING
+    on_error: str = MISSING
+    retries: int = MISSING
 
 
 TARGETS: dict[str, type] = {

@@ -1,5 +1,5 @@
 """What leaves the run's folder for MLflow; the folder stays the truth."""
 
-from sweeps.tracking.mirror import Mirror, tracking_uri
+from sweeps.tracking.mirror import Mirror, mirror_of, tracking_uri, ui_command
 
-__all__ = ["Mirror", "tracking_uri"]
+__all__ = ["Mirror", "mirror_of", "tracking_uri", "ui_command"]

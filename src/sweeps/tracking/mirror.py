@@ -13,32 +13,68 @@ import json
 import logging
 import os
 import re
+import shlex
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
 from sweeps.paths import RunPaths, SweepPaths, read_json, replace_json
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.tracking.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-    from sweeps.config import TrackingConfig
+    from sweeps.config import Config
 
 log = logging.getLogger(__name__)
 
 PUSH_EVERY_S = 2.0
 IMPORT_TIMEOUT_S = 120.0
 GIVE_UP_ROUND_AFTER_S = 10.0
+LEAVE_WITHIN_S = 6.0
+"""On Ctrl-C: what the store does not take in this time is sent by the next command."""
 
 
 def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     """Returns the store of a config: its own, the environment's, or SQLite in the output folder."""
     configured = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
     return configured or f"sqlite:///{output_dir.absolute()}/mlflow.db"
+
+
+def ui_command(config: Config) -> str:
+    """Returns the command that opens the runs in MLflow, or the address of their server."""
+    uri = tracking_uri(TrackingConfig(**config.tracking), Path(config.output_dir))
+    if uri.startswith("http"):
+        return uri
+    shown = uri.replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
+    return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
+
+
+@contextlib.contextmanager
+def mirror_of(config: Config) -> Iterator[Mirror]:
+    """Gives the mirror that a config asks for; it begins to connect at once.
+
+    Without tracking, and with `tracking.offline=true`, it is one that sends nothing.
+    """
+    tracking = TrackingConfig(**config.tracking)
+    mirror = Mirror(tracking, Path(config.output_dir).absolute())
+    if tracking.backend == "none" or tracking.offline:
+        yield mirror
+        return
+    mirror.start()
+    try:
+        yield mirror
+    except KeyboardInterrupt:
+        mirror.close(timeout_s=LEAVE_WITHIN_S)
+        raise
+    except BaseException:
+        mirror.close()
+        raise
+    mirror.close()
 
 
 class Mirror:
@@ -72,11 +108,13 @@ class Mirror:
         self._thread.start()
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
-        """Waits until the store answers.
+        """Waits until the store answers; returns at once where nothing is sent.
 
         Raises:
             TrackingUnavailableError: It did not answer in time, or refused.
         """
+        if not self._thread.ident:
+            return
         self._imported.wait(IMPORT_TIMEOUT_S)
         answered = self._connected.wait(timeout_s)
         if answered and self._error is None:
@@ -98,7 +136,7 @@ class Mirror:
         """Mirrors a sweep and all runs below it from now on."""
         self._sweeps.append(paths)
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = 60.0) -> None:
         """Sends what is left and ends the thread."""
         self._closing.set()
         if self._artifacts is not None:
@@ -106,7 +144,7 @@ class Mirror:
             self._connected.wait(IMPORT_TIMEOUT_S)
         if not self._connected.is_set():
             return  # it never answered: nothing was promised to it, and the thread is a daemon
-        self._thread.join(timeout=60)
+        self._thread.join(timeout_s)
         for run_id in list(self._monitors):
             self._stop_measuring(run_id)
 

@@ -1,0 +1,126 @@
+"""Hydra's view of our launcher; the work is in `sweeps.launching`, imported when runs start."""
+
+# No "from __future__ import annotations": Hydra runs this module before it is in sys.modules,
+# and a dataclass would look its string annotations up there.
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.launcher import Launcher
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+
+@dataclass
+class LocalLauncherConfig:
+    """Settings of hydra/launcher=local: the values of the same names, where the config has them."""
+
+    _target_: str = "hydra_plugins.sweeps_plugins.local.LocalLauncher"
+    workers: Any = "${oc.select:workers,auto}"
+    runs_per_gpu: int = "${oc.select:runs_per_gpu,1}"  # type: ignore[assignment]
+    timeout_s: float | None = "${oc.select:timeout_s,null}"  # type: ignore[assignment]
+    on_error: str = "${oc.select:on_error,continue}"
+    retries: int = "${oc.select:retries,0}"  # type: ignore[assignment]
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="local", node=LocalLauncherConfig, provider="sweeps"
+)
+
+
+class LocalLauncher(Launcher):
+    """Runs each job in a process of its own, several at once.
+
+    Args:
+        workers: Jobs at once, or 'auto' for one a core.
+        runs_per_gpu: Jobs that share a GPU.
+        timeout_s: Of one job, or None.
+        on_error: 'continue', or 'stop' to start no more jobs after one has failed.
+        retries: How often a job that fails is started again.
+    """
+
+    def __init__(
+        self,
+        workers: Any,
+        runs_per_gpu: int,
+        timeout_s: float | None,
+        on_error: str,
+        retries: int,
+    ) -> None:
+        super().__init__()
+        from sweeps.launching import Pool
+
+        self.workers = workers
+        self.runs_per_gpu = runs_per_gpu
+        self.pool = Pool(timeout_s=timeout_s, retries=retries, stop_on_error=on_error == "stop")
+
+    def setup(
+        self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
+    ) -> None:
+        """Takes what Hydra hands over, and lets the server import torch in the meantime."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+        self.pool.warm_up()
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> "Sequence[JobReturn]":
+        """Runs jobs of any task function."""
+        from sweeps.launching import Slots
+        from sweeps.launching.hydra_job import failed
+
+        slots = Slots.plan(
+            cells=len(job_overrides),
+            workers=self.workers,
+            threads=None,
+            gpus=0,
+            runs_per_gpu=self.runs_per_gpu,
+            on_gpu=False,
+        )
+        return self.launch_in(
+            job_overrides,
+            slots=slots,
+            kinds=["cpu"] * len(job_overrides),
+            logs=[None] * len(job_overrides),
+            on_end=failed,
+            on_tick=lambda _: None,
+            initial_job_idx=initial_job_idx,
+        )
+
+    def launch_in(
+        self,
+        job_overrides: Sequence[Sequence[str]],
+        *,
+        slots: Any,
+        kinds: Sequence[Any],
+        logs: Sequence[Path | None],
+        on_end: Callable[[Any], bool],
+        on_tick: Callable[[list[Any]], None],
+        initial_job_idx: int = 0,
+    ) -> "Sequence[JobReturn]":
+        """Runs jobs in given slots, see `sweeps.launching.Pool.run`."""
+        from sweeps.launching import Job
+        from sweeps.launching.hydra_job import as_job_return, hydra_job
+
+        jobs = [
+            Job(
+                number,
+                functools.partial(hydra_job, self, list(overrides), initial_job_idx + number),
+                log=str(log) if log else None,
+                kind=kind,
+            )
+            for number, (overrides, kind, log) in enumerate(
+                zip(job_overrides, kinds, logs, strict=True)
+            )
+        ]
+        return [
+            as_job_return(ended)
+            for ended in self.pool.run(jobs, slots, on_end=on_end, on_tick=on_tick)
+        ]

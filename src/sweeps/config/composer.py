@@ -1,0 +1,128 @@
+"""Composes the cells of a sweep: by Hydra once for each set of choices, then by setting values.
+
+Hydra reads and merges every YAML file again for each cell, about 0.1 s of CPU. Cells that choose the
+same files differ in plain values alone, which are set on a copy of the first such cell in the same
+way in which Hydra sets them.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+
+class Composer(ConfigLoader):
+    """Hydra's config loader with a memory for the cells of one sweep.
+
+    Args:
+        loader: Hydra's own.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._templates: dict[tuple[str, ...], bytes] = {}
+        self._composed: dict[tuple[str, ...], bytes] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_loader" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Composer, (self._loader,)  # the memory stays in its process
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """Returns the config of one cell; the same cell twice costs nothing the second time."""
+        key = tuple(sweep_overrides)
+        if key not in self._composed:
+            cfg = self._compose(master_config, [self._parse(item) for item in key], key)
+            self._composed[key] = pickle.dumps(cfg)
+        config: DictConfig = pickle.loads(self._composed[key])  # noqa: S301 - ours
+        return config
+
+    def _parse(self, override: str) -> Override:
+        if override not in self._parsed:
+            self._parsed[override] = self._parser.parse_override(override)
+        return self._parsed[override]
+
+    def _compose(
+        self, master: DictConfig, overrides: list[Override], words: tuple[str, ...]
+    ) -> DictConfig:
+        is_value = [self._is_plain_value(override) for override in overrides]
+        form = tuple(
+            str(override.key_or_group) if plain else word
+            for override, plain, word in zip(overrides, is_value, words, strict=True)
+        )
+        values = [override for override, plain in zip(overrides, is_value, strict=True) if plain]
+        if form in self._templates:
+            try:
+                return self._from_template(self._templates[form], values, overrides)
+            except OmegaConfBaseException:
+                pass  # Hydra says better what is wrong with it
+        config = self._loader.load_sweep_config(master, list(words))
+        self._templates[form] = pickle.dumps(config)
+        return config
+
+    def _is_plain_value(self, override: Override) -> bool:
+        plain = not (override.is_delete() or override.is_add() or override.is_force_add())
+        key = str(override.key_or_group)
+        return plain and "@" not in key and not self._loader.repository.group_exists(key)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _from_template(
+        template: bytes, values: list[Override], overrides: list[Override]
+    ) -> DictConfig:
+        config: DictConfig = pickle.loads(template)  # noqa: S301 - ours
+        for override in values:
+            OmegaConf.update(config, str(override.key_or_group), override.value(), merge=True)
+        task = [override for override in overrides if not override.is_hydra_override()]
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.task = [override.input_line for override in task]
+            dirname = config.hydra.job.config.override_dirname
+            config.hydra.job.override_dirname = get_overrides_dirname(
+                overrides=task,
+                kv_sep=dirname.kv_sep,
+                item_sep=dirname.item_sep,
+                exclude_keys=dirname.exclude_keys,
+            )
+        return config
+
+    # The rest of the interface is Hydra's.
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        """See Hydra's loader."""
+        config: DictConfig = self._loader.load_configuration(*args, **kwargs)
+        return config
+
+    def get_search_path(self) -> Any:
+        """See Hydra's loader."""
+        return self._loader.get_search_path()
+
+    def get_sources(self) -> Any:
+        """See Hydra's loader."""
+        return self._loader.get_sources()
+
+    def list_groups(self, parent_name: str) -> Any:
+        """See Hydra's loader."""
+        return self._loader.list_groups(parent_name)
+
+    def get_group_options(self, *args: Any, **kwargs: Any) -> Any:
+        """See Hydra's loader."""
+        return self._loader.get_group_options(*args, **kwargs)
+
+    def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
+        """See Hydra's loader."""
+        return self._loader.compute_defaults_list(*args, **kwargs)

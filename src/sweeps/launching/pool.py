@@ -1,0 +1,270 @@
+"""Runs jobs in processes of their own: a crash, a hang or a kill of one is nobody else's."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import types
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import BadInputError
+from sweeps.launching.worker import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from sweeps.launching.slots import Kind, Slot, Slots
+
+TICK_S = 0.25
+GRACE_S = 10.0
+"""How long a process that was asked to stop may take for its checkpoint."""
+
+WARM = "sweeps.launching.warm"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call to be made in a process of its own.
+
+    Attributes:
+        number: Its place among the jobs.
+        make: Returns the call, which takes no arguments; asked when the job starts.
+        log: File for what the process prints, or None for the terminal.
+        kind: Of the slot it needs.
+    """
+
+    number: int
+    make: Callable[[], Callable[[], Any]]
+    log: str | None = None
+    kind: Kind = "cpu"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        returned: What the call returned.
+        raised: What it raised.
+        death: How its process died, in words, where it neither returned nor raised.
+        timed_out: Whether it was stopped because it took too long.
+    """
+
+    job: Job
+    returned: Any = None
+    raised: BaseException | None = None
+    death: str | None = None
+    timed_out: bool = False
+
+
+@dataclass
+class Running:
+    """A job under way."""
+
+    job: Job
+    slot: Slot
+    process: BaseProcess
+    results: Connection
+    started: float = field(default_factory=time.monotonic)
+    stopping: str | None = None
+    stop_asked: float = 0.0
+
+
+class Pool:
+    """Starts processes from a server that has imported torch once.
+
+    Args:
+        timeout_s: Of one job, or None.
+        retries: How often a job that failed is started again.
+        stop_on_error: Whether no more jobs start after one has failed.
+    """
+
+    def __init__(
+        self, *, timeout_s: float | None = None, retries: int = 0, stop_on_error: bool = False
+    ) -> None:
+        self._timeout_s, self._retries, self._stop_on_error = timeout_s, retries, stop_on_error
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context(
+            "forkserver" if "forkserver" in methods else "spawn"
+        )
+
+    def warm_up(self) -> None:
+        """Starts the server, which imports in the background what every job needs."""
+        if self._context.get_start_method() != "forkserver":
+            return
+        from multiprocessing import forkserver
+
+        self._context.set_forkserver_preload([WARM])
+        forkserver.ensure_running()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Returns what one call returns, or raises what it raises, in a process of its own."""
+        from sweeps.launching.slots import Slot
+
+        running = self._start(Job(0, lambda: function), Slot())
+        try:
+            connection.wait([running.process.sentinel, running.results])
+            ended = self._collect(running)
+        except BaseException:
+            self._kill([running])
+            raise
+        if ended.raised is not None:
+            raise ended.raised
+        if ended.death is not None:
+            raise BadInputError(f"The check of the runs did not end: its {ended.death}.")
+        return ended.returned
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        slots: Slots,
+        *,
+        on_end: Callable[[Ended], bool],
+        on_tick: Callable[[list[Running]], None],
+    ) -> list[Ended]:
+        """Runs jobs in order, as many at once as there are slots.
+
+        Args:
+            jobs: What to run.
+            slots: Where.
+            on_end: Called after each job; returns whether the job failed.
+            on_tick: Called a few times a second with what is under way.
+
+        Returns:
+            How each job that was started ended, in the order of the jobs.
+        """
+        waiting, running = deque(jobs), list[Running]()
+        ended: dict[int, Ended] = {}
+        tries: dict[int, int] = {}
+        try:
+            while waiting or running:
+                self._fill(waiting, running, slots)
+                on_tick(running)
+                self._wait(running)
+                for item in [item for item in running if self._over(item)]:
+                    running.remove(item)
+                    slots.give_back(item.job.kind, item.slot)
+                    number = item.job.number
+                    ended[number] = self._collect(item)
+                    if not on_end(ended[number]):
+                        continue
+                    tries[number] = tries.get(number, 0) + 1
+                    if tries[number] <= self._retries and _may_retry(ended[number]):
+                        waiting.appendleft(item.job)
+                    elif self._stop_on_error:
+                        waiting.clear()
+        except KeyboardInterrupt as interrupt:
+            self._stop(running, getattr(interrupt, "signum", signal.SIGINT))
+            raise
+        except BaseException:
+            self._kill(running)
+            raise
+        return [ended[number] for number in sorted(ended)]
+
+    def _fill(self, waiting: deque[Job], running: list[Running], slots: Slots) -> None:
+        for job in list(waiting):
+            slot = slots.take(job.kind)
+            if slot is not None:
+                waiting.remove(job)
+                running.append(self._start(job, slot))
+            if not any(slots.free.values()):
+                return
+
+    def _start(self, job: Job, slot: Slot) -> Running:
+        import cloudpickle
+
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=work, args=(cloudpickle.dumps(job.make()), job.log, slot.env, sender)
+        )
+        with _no_main():
+            process.start()
+        sender.close()  # the child has its own; ours would hide that the child is gone
+        return Running(job, slot, process, receiver)
+
+    def _wait(self, running: list[Running]) -> None:
+        handles = [handle for item in running for handle in (item.process.sentinel, item.results)]
+        connection.wait(handles, timeout=TICK_S)
+        now = time.monotonic()
+        for item in running:
+            if item.stopping is not None:
+                if now - item.stop_asked > GRACE_S:
+                    item.process.kill()
+            elif self._timeout_s is not None and now - item.started > self._timeout_s:
+                item.stopping = f"took longer than timeout_s={self._timeout_s:g}"
+                item.stop_asked = now
+                item.process.terminate()
+
+    @staticmethod
+    def _over(item: Running) -> bool:
+        return item.results.poll() or not item.process.is_alive()
+
+    @staticmethod
+    def _collect(item: Running) -> Ended:
+        import cloudpickle
+
+        returned, raised, death, answered = None, None, item.stopping, False
+        with contextlib.suppress(EOFError, OSError):  # it died without an answer
+            if item.results.poll():
+                returned, raised = cloudpickle.loads(item.results.recv_bytes())
+                answered = True
+        item.results.close()
+        item.process.join(GRACE_S)
+        if item.process.is_alive():  # it has answered, and hangs on its way out
+            item.process.kill()
+            item.process.join()
+        if not answered and death is None:
+            death = f"process ended with {_exit_in_words(item.process.exitcode)}"
+        return Ended(item.job, returned, raised, death, timed_out=item.stopping is not None)
+
+    def _stop(self, running: list[Running], signum: int) -> None:
+        """Asks all to stop and waits for their checkpoints; asked again, kills them."""
+        try:
+            for item in running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(item.process.pid or 0, signum)
+            deadline = time.monotonic() + GRACE_S
+            for item in running:
+                item.process.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            self._kill(running)
+
+    @staticmethod
+    def _kill(running: list[Running]) -> None:
+        for item in running:
+            if item.process.is_alive():
+                item.process.kill()
+                item.process.join()
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Keeps a new process from running the program's main module again: nothing there is needed."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _may_retry(ended: Ended) -> bool:
+    return not isinstance(ended.raised, BadInputError)
+
+
+def _exit_in_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return f"{signal.Signals(-code).name} (signal {-code})"
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit code {code}"

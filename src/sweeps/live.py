@@ -1,0 +1,212 @@
+"""What a person sees while a sweep runs: a table on a terminal, a line a run elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sweeps import reporting
+from sweeps.records import RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from types import TracebackType
+
+    from sweeps.paths import RunPaths
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 0.5
+MOST_ROWS = 20
+
+
+@dataclass
+class CellView:
+    """One run as it is shown, read from its folder while it grows."""
+
+    name: str
+    paths: RunPaths
+    record: RunRecord | None = None
+    state: str = "waiting"
+    values: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    epoch: int = 0
+    started: float = 0.0
+    first_step: int | None = None
+    _offset: int = 0
+
+    def read(self) -> None:
+        """Takes in what is new in the run's folder."""
+        if self.record is None or self.state != "running":
+            with contextlib.suppress(Exception):  # it may be half there; the next look sees it
+                self.record = RunRecord.load(self.paths)
+        with contextlib.suppress(OSError), self.paths.metrics.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read()
+            complete = content[: content.rfind(b"\n") + 1]
+            self._offset += len(complete)
+            for line in complete.splitlines():
+                self._take(json.loads(line))
+
+    def _take(self, point: dict[str, Any]) -> None:
+        self.values[point["key"]] = point["value"]
+        self.step = point["step"]
+        if self.first_step is None:
+            self.first_step = self.step
+        if self.record is not None and self.record.steps:
+            self.epoch = self.step * self.record.epochs // self.record.steps
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the run will still take, by its own speed so far."""
+        done = self.step - (self.first_step or 0)
+        if self.state != "running" or done <= 0 or self.record is None:
+            return None
+        return (time.monotonic() - self.started) / self.step * (self.record.steps - self.step)
+
+
+class LiveView:
+    """Shows all runs of a sweep while they train.
+
+    Args:
+        names: What each run is called.
+        folders: Where each lives.
+        workers: How many run at once.
+    """
+
+    def __init__(self, names: Sequence[str], folders: Sequence[RunPaths], *, workers: int) -> None:
+        self._cells = [CellView(*pair) for pair in zip(names, folders, strict=True)]
+        self._workers = max(1, workers)
+        self._started, self._shown = time.monotonic(), 0.0
+        self._reused = 0
+        self._live: Any = None
+
+    def __enter__(self) -> LiveView:
+        for cell in self._cells:
+            cell.read()
+            if cell.record is not None and cell.record.outcome in ("finished", "diverged"):
+                cell.state = cell.record.outcome
+                self._reused += 1
+        if sys.stdout.isatty():
+            from rich.live import Live
+
+            self._live = Live(self._table(), refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def running(self, indices: Collection[int]) -> None:
+        """Takes which runs are under way, and shows them a few times a second."""
+        for index in indices:
+            cell = self._cells[index]
+            if cell.state != "running":
+                cell.state, cell.started = "running", time.monotonic()
+        if self._live is None or time.monotonic() - self._shown < REFRESH_S:
+            return
+        self._shown = time.monotonic()
+        for index in indices:
+            self._cells[index].read()
+        self._live.update(self._table())
+
+    def ended(self, index: int) -> None:
+        """Takes that a run has ended, as its record says."""
+        cell = self._cells[index]
+        cell.state = "ended"
+        cell.read()
+        record = cell.record
+        cell.state = (record.outcome if record else None) or "lost"
+        over = sum(item.state not in ("waiting", "running") for item in self._cells)
+        result = "" if record is None else _result(record)
+        note = f" {record.error}" if record is not None and record.error else ""
+        level = logging.WARNING if cell.state in ("failed", "lost") else logging.INFO
+        log.log(
+            level, "[%d/%d] %s  %s%s%s", over, len(self._cells), cell.name, cell.state, result, note
+        )
+
+    def left_s(self) -> float | None:
+        """Seconds until all have ended, by the runs that have ended in this command."""
+        ended = [cell.record.seconds for cell in self._cells if cell.record and cell.record.outcome]
+        if not ended:
+            return None
+        each = sum(ended) / len(ended)
+        waiting = sum(cell.state == "waiting" for cell in self._cells) * each
+        running = [
+            each / 2 if (left := cell.left_s) is None else left
+            for cell in self._cells
+            if cell.state == "running"
+        ]
+        return max([(waiting + sum(running)) / self._workers, *running], default=0.0)
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("run", "state", "epoch", "latest", "left"):
+            table.add_column(title, no_wrap=True, overflow="ellipsis")
+        for cell in self._visible():
+            epochs = cell.record.epochs if cell.record else 0
+            table.add_row(
+                cell.name,
+                cell.state,
+                f"{cell.epoch}/{epochs}" if epochs else "",
+                _latest(cell),
+                duration(cell.left_s),
+            )
+        over = sum(cell.state not in ("waiting", "running") for cell in self._cells)
+        hidden = len(self._cells) - len(self._visible())
+        more = f", {hidden} not shown" if hidden else ""
+        left = duration(self.left_s())
+        table.caption = f"{over} of {len(self._cells)} done{more}{f', {left} left' if left else ''}"
+        if best := self._best():
+            table.caption += f"    best so far: {best}"
+        table.caption_justify = "left"
+        return table
+
+    def _visible(self) -> list[CellView]:
+        order = {"running": 0, "waiting": 2}
+        ranked = sorted(self._cells, key=lambda cell: order.get(cell.state, 1))
+        shown = set(map(id, ranked[:MOST_ROWS]))
+        return [cell for cell in self._cells if id(cell) in shown]
+
+    def _best(self) -> str | None:
+        entries = [(cell.record, cell.paths.folder) for cell in self._cells if cell.record]
+        winner = reporting.best(entries)
+        if winner is None:
+            return None
+        return f"{winner[0].name}{_result(winner[0])}"
+
+
+def duration(seconds: float | None) -> str:
+    """Returns seconds as a person says them, such as '2 min 5 s'."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _latest(cell: CellView) -> str:
+    wanted = ("val_accuracy", "test_accuracy", "val_loss", "train_loss")
+    return next((f"{key} {cell.values[key]:.4g}" for key in wanted if key in cell.values), "")
+
+
+def _result(record: RunRecord) -> str:
+    if record.objective_value is None:
+        return ""
+    value = f"{record.objective} {record.objective_value:.4f}"
+    return f"  {value} at epoch {record.best_epoch}  {record.seconds:.1f} s"

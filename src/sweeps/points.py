@@ -1,0 +1,90 @@
+"""metrics.jsonl, the truth of every metric point: one JSON object a line, append-only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from sweeps.paths import replace_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+
+def read_points(path: Path) -> list[dict[str, Any]]:
+    """Returns the points of a file, in order, up to the first line that a kill has torn."""
+    points: list[dict[str, Any]] = []
+    if not path.exists():
+        return points
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            point = json.loads(line)
+            points.append(
+                {
+                    "key": str(point["key"]),
+                    "value": float(point["value"]),
+                    "step": int(point["step"]),
+                    "time_ms": int(point["time_ms"]),
+                }
+            )
+        except (ValueError, KeyError, TypeError):
+            break
+    return points
+
+
+class PointWriter:
+    """Appends points to the file of one run.
+
+    A run that continues produces again what came after its checkpoint. Those points keep the times
+    of their first writing, so that a store which has them already sees nothing new.
+
+    Args:
+        path: The file.
+        keep: Points that the checkpoint knows; what stands after them is taken out of the file.
+    """
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        points = read_points(path)
+        kept, dropped = points[:keep], points[keep:]
+        replace_text(path, "".join(f"{json.dumps(point)}\n" for point in kept))
+        self.last = {point["key"]: point["value"] for point in kept}
+        self._first_written: dict[tuple[str, int], int] = {
+            (p["key"], p["step"]): p["time_ms"] for p in dropped
+        }
+        self._latest_ms: int = max((point["time_ms"] for point in kept), default=0)
+        self._file = path.open("a")
+
+    def __enter__(self) -> PointWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, metrics: Mapping[str, float], step: int) -> None:
+        """Appends the values of one step; they are safe from a kill, not yet from a power cut."""
+        lines = []
+        for key, value in metrics.items():
+            point = {"key": key, "value": value, "step": step, "time_ms": self._time(key, step)}
+            lines.append(json.dumps(point))
+            self.last[key] = value
+        self._file.write("".join(f"{line}\n" for line in lines))
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Makes what was written safe from a power cut."""
+        os.fsync(self._file.fileno())
+
+    def _time(self, key: str, step: int) -> int:
+        # A clock set back must not turn the order of the points around.
+        now = max(time.time_ns() // 1_000_000, self._latest_ms)
+        self._latest_ms = self._first_written.get((key, step), now)
+        return self._latest_ms

@@ -1,0 +1,128 @@
+"""The cells of a sweep: what was asked for, where each lives, and how far each has come."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from sweeps.config import describe, identity, parse
+from sweeps.errors import BadInputError
+from sweeps.paths import RunPaths
+from sweeps.records import RunRecord
+from sweeps.standing import standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+
+    from sweeps.config import Config
+    from sweeps.standing import Standing
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of a sweep.
+
+    Attributes:
+        overrides: What makes it, such as ['optimizer=sgd', 'lr=0.1'].
+        config: Its checked config.
+        folder: Where its run lives.
+    """
+
+    overrides: list[str]
+    config: Config
+    folder: Path
+
+    @property
+    def paths(self) -> RunPaths:
+        """The files of its run."""
+        return RunPaths(self.folder)
+
+    @property
+    def name(self) -> str:
+        """Its overrides, as its run is called."""
+        return describe(self.overrides)
+
+    def load(self) -> RunRecord | None:
+        """Returns what its run has come to, or None."""
+        record = RunRecord.load(self.paths)
+        if record is not None and record.identity != identity(self.config):
+            raise BadInputError(
+                f"{self.folder} holds another run. Choose another name=..., or delete that folder."
+            )
+        return record
+
+    def standing(self) -> Standing:
+        """Returns what is to be done for it."""
+        return standing(self.load())
+
+
+def expand_grid(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
+    """Returns the overrides of each cell: the product of all values, the last axis fastest.
+
+    Raises:
+        BadInputError: A sweep over a range of real numbers, which a grid cannot list.
+    """
+    parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+    axes: dict[str, list[str]] = {}
+    for override in parser.parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise BadInputError(
+                f"{override.input_line} has no end of values; a grid needs a list, such as"
+                f" {key}=0.1,0.01, or a range such as {key}='range(1,4)'."
+            )
+    return [list(cell) for cell in itertools.product(*axes.values())]
+
+
+def compose_cells(
+    grid: Sequence[list[str]], hydra_context: HydraContext, master: DictConfig
+) -> list[Cell]:
+    """Returns the cells of a grid with their configs, each checked for itself.
+
+    Raises:
+        BadInputError: A cell is no valid config; nothing was started.
+    """
+    cells = []
+    # Resolved on the master first: cells inherit its answers, so a fresh name is the same for all.
+    sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
+    for number, overrides in enumerate(grid):
+        composed = hydra_context.config_loader.load_sweep_config(master, list(overrides))
+        with naming_cell(overrides, of=len(grid)):
+            config = parse(composed)
+        OmegaConf.set_readonly(composed, False)
+        composed.hydra.job.num = number
+        composed.hydra.job.id = str(number)
+        cells.append(Cell(overrides, config, sweep_dir / str(composed.hydra.sweep.subdir)))
+    return cells
+
+
+def without_duplicates(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the first cell of each identity, which is never trained twice."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(identity(cell.config), cell)
+    return list(first.values())
+
+
+@contextlib.contextmanager
+def naming_cell(overrides: list[str], *, of: int) -> Iterator[None]:
+    """Says in which of several cells the input is bad."""
+    try:
+        yield
+    except BadInputError as error:
+        if of == 1:
+            raise
+        raise BadInputError(f"Cell {' '.join(overrides)}: {error} Nothing was started.") from None
