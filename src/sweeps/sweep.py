@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from sweeps import reporting
+from sweeps.closing import close_orphan
 from sweeps.config import Config, identity
 from sweeps.config.identity import flatten, targets
 from sweeps.errors import BadInputError, RunFailedError
@@ -21,7 +22,7 @@ from sweeps.interrupts import command
 from sweeps.launching import Slots
 from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView, duration
-from sweeps.paths import RunPaths, SweepPaths, lock_holder, locked, replace_text
+from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.runner import restart, say_changes
 from sweeps.standing import changes, code_digest
@@ -172,17 +173,6 @@ def _close_orphans(paths: SweepPaths, cells: list[Cell]) -> None:
     for orphan in paths.cells():
         if orphan.folder not in mine:
             close_orphan(orphan)
-
-
-def close_orphan(paths: RunPaths) -> bool:
-    """Ends a run that says RUNNING and whose process is gone; returns whether it did."""
-    record = RunRecord.load(paths)
-    if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
-        return False
-    record.status, record.outcome = "KILLED", "interrupted"
-    record.ended_ms = _now_ms()
-    record.save(paths)
-    return True
 
 
 def _todo(cells: list[Cell], facts: Facts) -> list[Cell]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
-    {"errors", "paths", "records"},
+    {"errors", "paths", "records", "points", "standing"},
     {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop"},
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "sweep"},
-    {"train"},
+    {"runner", "sweep", "study", "launching", "live", "closing"},
+    {"train", "sync"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}
 
@@ -41,6 +41,17 @@ def test_imports_point_down() -> None:
         if name.startswith("sweeps.") and level[name.split(".")[1]] > level[_room(path)]
     ]
     assert upward == []
+
+
+def test_commands_do_not_import_each_other() -> None:
+    commands = LAYERS[-1]
+    found = [
+        f"{command} imports {name}"
+        for command in commands
+        for name in _imports(SRC / f"{command}.py")
+        if name.startswith("sweeps.") and name.split(".")[1] in commands - {command}
+    ]
+    assert found == []
 
 
 def test_core_and_ground_know_only_torch() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,17 @@ DATASETS = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "SVHN")
 
 def digits() -> Source:
     """Returns scikit-learn's 1,797 handwritten digits, 1x8x8, a fixed fifth of each class for test."""
-    from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    everything = Split(torch.from_numpy(pixels), torch.from_numpy(bunch.target.astype(np.int64)))
-    return _split_by_class(everything, 0.2, tuple(str(name) for name in bunch.target_names))
+    def make() -> Source:
+        from sklearn.datasets import load_digits  # takes seconds to import, once
+
+        bunch = load_digits()
+        pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+        labels = torch.from_numpy(bunch.target.astype(np.int64))
+        classes = tuple(str(name) for name in bunch.target_names)
+        return _split_by_class(Split(torch.from_numpy(pixels), labels), 0.2, classes)
+
+    return cached({"source": "digits", "scikit-learn": version("scikit-learn")}, make)
 
 
 def synthetic(

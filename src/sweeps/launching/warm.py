@@ -10,12 +10,13 @@ from pathlib import Path
 
 import cloudpickle  # noqa: F401
 import hydra.core.utils  # noqa: F401
+import torch._dynamo
+import torch._inductor.config  # noqa: F401 - every optimizer imports them, for seconds
 
 import sweeps.build
 import sweeps.data.sources
 import sweeps.launching.worker
-import sweeps.runner
-import sweeps.train  # noqa: F401
+import sweeps.runner  # noqa: F401
 from sweeps.standing import code_digest
 from sweeps.tracking.environment import capture_environment, capture_git
 

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 PUSH_EVERY_S = 2.0
 IMPORT_TIMEOUT_S = 120.0
 GIVE_UP_ROUND_AFTER_S = 10.0
+TRY_AGAIN_FOR_S = 15.0
 LEAVE_WITHIN_S = 6.0
 """On Ctrl-C: what the store does not take in this time is sent by the next command."""
 
@@ -100,6 +101,7 @@ class Mirror:
         self._monitors: dict[str, Any] = {}
         self._away = False
         self._failures: list[Exception] = []
+        self._closed: dict[Path, int] = {}
         self._round_started = 0.0
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
 
@@ -136,6 +138,11 @@ class Mirror:
         """Mirrors a sweep and all runs below it from now on."""
         self._sweeps.append(paths)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the store has everything that was in the folders at the last look."""
+        return self._connected.is_set() and not self._failures and not self._thread.is_alive()
+
     def close(self, timeout_s: float = 60.0) -> None:
         """Sends what is left and ends the thread."""
         self._closing.set()
@@ -145,6 +152,13 @@ class Mirror:
         if not self._connected.is_set():
             return  # it never answered: nothing was promised to it, and the thread is a daemon
         self._thread.join(timeout_s)
+        if not self.complete:
+            watched = [paths.folder for paths in self._sweeps] + [p.folder for p in self._runs]
+            folders = [os.path.relpath(folder) for folder in watched]
+            log.warning(
+                "MLflow does not have everything yet. Send it later with: python -m sweeps.sync %s",
+                shlex.join(folders),
+            )
         for run_id in list(self._monitors):
             self._stop_measuring(run_id)
 
@@ -164,7 +178,15 @@ class Mirror:
             last = self._closing.wait(PUSH_EVERY_S)
             self._push_all()
             if last:
+                self._try_again()
                 return
+
+    def _try_again(self) -> None:
+        """Gives a store that is busy, such as a locked database, some more time at the end."""
+        deadline = time.monotonic() + TRY_AGAIN_FOR_S
+        while self._failures and time.monotonic() < deadline:
+            time.sleep(1)
+            self._push_all()
 
     def _push_all(self) -> None:
         self._failures, self._round_started = [], time.monotonic()
@@ -175,7 +197,7 @@ class Mirror:
         if self._failures and not self._away:
             log.warning(
                 "MLflow does not take the points (%s). The run goes on; they are kept in"
-                " metrics.jsonl, and sent if the store takes them again while it trains.",
+                " metrics.jsonl and sent as soon as the store takes them.",
                 _short(self._failures[0]),
             )
         self._away = bool(self._failures)
@@ -208,9 +230,9 @@ class Mirror:
                 key=record.key,
                 name=record.name,
                 tags={**_source_tags(), **tags},
+                params={"objective": record.objective},
                 start_ms=record.started_ms,
             )
-            self._store.log_params(run_id, {"objective": record.objective})
             sent = {"run_id": run_id, "experiment": self._store.experiment_key}
             replace_json(paths.mirror, sent)
         for cell in paths.cells():
@@ -229,11 +251,18 @@ class Mirror:
 
     def _push_run(self, paths: RunPaths, parent: tuple[str, str] | None) -> None:
         assert self._store is not None
+        try:
+            stamp = paths.record.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if self._closed.get(paths.folder) == stamp:
+            return
         record = RunRecord.load(paths)
         if record is None:
             return
         sent = self._sent(paths.mirror)
         if sent.get("closed") and sent.get("ended_ms") == record.ended_ms:
+            self._closed[paths.folder] = stamp
             return
         if "run_id" not in sent or sent.get("closed"):
             sent = self._open_run(paths, record, parent)
@@ -261,10 +290,15 @@ class Mirror:
                 "mlflow.source.git.branch": record.git["branch"],
                 "sweeps.git_dirty": str(record.git["dirty"]).lower(),
             }
+        for key in record.replaces:
+            self._store.trash_run(key)
         run_id = self._store.find_or_create_run(
-            key=record.key, name=record.name, tags=tags, start_ms=record.started_ms
+            key=record.key,
+            name=record.name,
+            tags=tags,
+            params={**record.params, **record.choices},
+            start_ms=record.started_ms,
         )
-        self._store.log_params(run_id, {**record.params, **record.choices})
         profile = {key: value for key, value in record.dataset.items() if key != "digest"}
         self._store.log_dataset(
             run_id,

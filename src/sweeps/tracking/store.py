@@ -32,6 +32,7 @@ class Store:
         # MLflow's own defaults let an absent server hang a client for four minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
@@ -57,24 +58,33 @@ class Store:
         return f"{self._experiment_id}@{self._created_ms}"
 
     def find_or_create_run(
-        self, *, key: str, name: str, tags: dict[str, str], start_ms: int
+        self, *, key: str, name: str, tags: dict[str, str], params: dict[str, Any], start_ms: int
     ) -> str:
-        """Returns the id of the run with a key, making it where there is none."""
-        found = self._client.search_runs(
-            [self._experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
-        )
-        if found:
-            run_id = str(found[0].info.run_id)
+        """Returns the id of the run with a key, making it where there is none.
+
+        The params that it does not have yet are added; a param never changes.
+        """
+        run_id = self._find_run(key)
+        if run_id is not None:
             self._client.update_run(run_id, status="RUNNING")
             self.set_tags(run_id, tags)
-            return run_id
-        run = self._client.create_run(
-            self._experiment_id,
-            start_time=start_ms,
-            run_name=name[:NAME_LENGTH],
-            tags={KEY_TAG: key, **tags},
-        )
-        return str(run.info.run_id)
+            known = self._client.get_run(run_id).data.params
+        else:
+            run = self._client.create_run(
+                self._experiment_id,
+                start_time=start_ms,
+                run_name=name[:NAME_LENGTH],
+                tags={KEY_TAG: key, **tags},
+            )
+            run_id, known = str(run.info.run_id), {}
+        self._log_params(run_id, {k: v for k, v in params.items() if k not in known})
+        return run_id
+
+    def trash_run(self, key: str) -> None:
+        """Moves the run with a key to the trash, from which MLflow can restore it."""
+        run_id = self._find_run(key)
+        if run_id is not None:
+            self._client.delete_run(run_id)
 
     def log_points(self, run_id: str, points: Sequence[dict[str, Any]]) -> None:
         """Sends metric points with their own times; sending one again changes nothing."""
@@ -83,15 +93,6 @@ class Store:
         metrics = [Metric(p["key"], p["value"], p["time_ms"], p["step"]) for p in points]
         for batch in _batches(metrics, POINTS_PER_BATCH):
             self._client.log_batch(run_id, metrics=batch)
-
-    def log_params(self, run_id: str, params: dict[str, Any]) -> None:
-        """Sends the params that the run does not have yet; a param never changes."""
-        from mlflow.entities import Param
-
-        known = self._client.get_run(run_id).data.params
-        new = [Param(k, str(v)[:PARAM_LENGTH]) for k, v in params.items() if k not in known]
-        for batch in _batches(new, PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=batch)
 
     def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         """Sets tags, replacing old values."""
@@ -118,6 +119,19 @@ class Store:
     def end_run(self, run_id: str, status: str, end_ms: int) -> None:
         """Closes a run."""
         self._client.set_terminated(run_id, status, end_ms)
+
+    def _log_params(self, run_id: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        new = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+        for batch in _batches(new, PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, params=batch)
+
+    def _find_run(self, key: str) -> str | None:
+        found = self._client.search_runs(
+            [self._experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+        )
+        return str(found[0].info.run_id) if found else None
 
     def _open(self) -> None:
         from mlflow.exceptions import MlflowException

@@ -1,0 +1,38 @@
+"""Ends the records of runs and sweeps whose process was killed before it could."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sweeps.paths import lock_holder
+from sweeps.records import RunRecord, SweepRecord
+
+if TYPE_CHECKING:
+    from sweeps.paths import RunPaths, SweepPaths
+
+
+def close_orphan(paths: RunPaths) -> bool:
+    """Ends a run that says RUNNING and whose process is gone; returns whether it did."""
+    record = RunRecord.load(paths)
+    if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
+        return False
+    record.status, record.outcome = "KILLED", "interrupted"
+    record.ended_ms = _end_ms(record)
+    record.save(paths)
+    return True
+
+
+def close_orphan_sweep(paths: SweepPaths) -> bool:
+    """Ends a sweep that says RUNNING and whose command is gone; returns whether it did."""
+    record = SweepRecord.load(paths)
+    if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
+        return False
+    record.status = "KILLED"
+    record.ended_ms = _end_ms(record)
+    record.save(paths)
+    return True
+
+
+def _end_ms(record: RunRecord | SweepRecord) -> int:
+    return max(time.time_ns() // 1_000_000, record.started_ms)

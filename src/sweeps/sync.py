@@ -1,0 +1,120 @@
+"""Send to MLflow what it does not have yet: python -m sweeps.sync outputs/sweeps/lr_study."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.errors import BadInputError, SweepsError
+from sweeps.paths import RunPaths, SweepPaths
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeps.config import TrackingConfig
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 all sent, 1 some is missing, 2 bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeps.sync",
+        description="Send to MLflow what it does not have yet of runs and sweeps. Points keep their"
+        " own times, so it may be done any number of times. Runs whose process was killed are closed.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="of a run, of a sweep, or outputs for all in it",
+    )
+    parser.add_argument("--uri", help="tracking store (default: the one the run was made with)")
+    parser.add_argument("--experiment", help="experiment (default: the one the run was made with)")
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
+    logging.getLogger("sweeps").setLevel(logging.INFO)
+    try:
+        complete = sync(arguments.folders, uri=arguments.uri, experiment=arguments.experiment)
+    except SweepsError as error:
+        print(f"sweeps: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0 if complete else 1)
+
+
+def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) -> bool:
+    """Sends all runs of some folders and says what was done; returns whether all is sent.
+
+    Raises:
+        BadInputError: A folder holds no run, or the store does not answer.
+    """
+    from sweeps.closing import close_orphan, close_orphan_sweep
+    from sweeps.tracking import Mirror
+
+    complete = True
+    for folder in (found for given in folders for found in _runs_and_sweeps(given.absolute())):
+        sweep = SweepPaths(folder)
+        runs = sweep.cells() if sweep.record.exists() else [RunPaths(folder)]
+        closed = sum(close_orphan(paths) for paths in runs) + close_orphan_sweep(sweep)
+        config, output_dir = _tracking(runs, folder, uri=uri, experiment=experiment)
+        mirror = Mirror(config, output_dir)
+        mirror.start()
+        mirror.wait_ready()
+        if sweep.record.exists():
+            mirror.watch_sweep(sweep)
+        else:
+            mirror.watch_run(runs[0])
+        mirror.close()
+        orphans = f", {closed} closed whose process was gone" if closed else ""
+        state = "all is sent" if mirror.complete else "not all is sent"
+        logging.getLogger("sweeps.sync").info(
+            "%s: %d runs, %s%s", folder, len(runs), state, orphans
+        )
+        complete = complete and mirror.complete
+    return complete
+
+
+def _runs_and_sweeps(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise BadInputError(f"{folder} is no folder. Type the folder of a run or a sweep.")
+    if RunPaths(folder).record.exists() and SweepPaths(folder.parent).record.exists():
+        return [folder.parent]  # a cell is sent with its sweep, below its parent
+    if RunPaths(folder).record.exists() or SweepPaths(folder).record.exists():
+        return [folder]
+    found = sorted({path.parent for path in folder.glob("*/*/run.json")})
+    alone = [path for path in found if not SweepPaths(path.parent).record.exists()]
+    sweeps = sorted({path.parent for path in folder.glob("*/*/sweep.json")})
+    inside = sorted({path.parent for path in folder.glob("*/sweep.json")})
+    if not (alone or sweeps or inside):
+        raise BadInputError(
+            f"{folder} holds no run. Type the folder of a run or a sweep, or outputs for all."
+        )
+    return [*alone, *sweeps, *inside]
+
+
+def _tracking(
+    runs: Sequence[RunPaths], folder: Path, *, uri: str | None, experiment: str | None
+) -> tuple[TrackingConfig, Path]:
+    """Returns where the runs were tracked, and the output folder that they lie in."""
+    from omegaconf import OmegaConf
+
+    from sweeps.config import TrackingConfig
+
+    saved = next((paths.config for paths in runs if paths.config.exists()), None)
+    tracking = OmegaConf.load(saved).tracking if saved is not None else {}
+    return (
+        TrackingConfig(
+            backend="mlflow",
+            uri=uri or tracking.get("uri"),
+            experiment=experiment or tracking.get("experiment"),
+        ),
+        folder.parents[1],
+    )
+
+
+if __name__ == "__main__":
+    main()
