@@ -90,6 +90,9 @@ def main() -> None:
         return
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a person's own models beside them, for the script too
+    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
+    if flags:  # argparse, which Hydra uses, takes a flag between overrides for an error
+        sys.argv[1:] = ["-m", *(argument for argument in sys.argv[1:] if argument not in flags)]
     want_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     try:

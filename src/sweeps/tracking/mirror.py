@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PUSH_EVERY_S = 2.0
 IMPORT_TIMEOUT_S = 120.0
+SERVER_TIMEOUT_S = 10.0
 GIVE_UP_ROUND_AFTER_S = 10.0
 TRY_AGAIN_FOR_S = 15.0
 LEAVE_WITHIN_S = 6.0
@@ -109,7 +110,7 @@ class Mirror:
         """Begins to connect, while the caller does something else."""
         self._thread.start()
 
-    def wait_ready(self, timeout_s: float = 10.0) -> None:
+    def wait_ready(self, timeout_s: float | None = None) -> None:
         """Waits until the store answers; returns at once where nothing is sent.
 
         Raises:
@@ -117,6 +118,9 @@ class Mirror:
         """
         if not self._thread.ident:
             return
+        if timeout_s is None:
+            # A database on a busy machine takes its time to be made; a server answers or is away.
+            timeout_s = SERVER_TIMEOUT_S if self._artifacts is None else IMPORT_TIMEOUT_S
         self._imported.wait(IMPORT_TIMEOUT_S)
         answered = self._connected.wait(timeout_s)
         if answered and self._error is None:

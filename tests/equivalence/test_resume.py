@@ -1,0 +1,154 @@
+"""A training that was cut anywhere and continued ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from sweeps import checkpoint
+from sweeps.build import build_trainer
+from sweeps.config import Config, parse
+from sweeps.config.hydra_setup import prepare_hydra
+from sweeps.paths import RunPaths, conf_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sweeps.loop import Report, Trainer
+
+OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
+OPTIMIZERS.remove("custom")
+SCHEDULES = sorted(path.stem for path in (conf_dir() / "schedule").glob("*.yaml"))
+STEADY = ("constant", "step", "plateau")
+STEPS = 15  # three epochs of five
+CUTS = (1, 5, 8)
+
+Points = list[tuple[int, str, float]]
+
+
+def config(*overrides: str) -> Config:
+    prepare_hydra()
+    small = ["data=synthetic", "data.samples=88", "data.test_samples=20", "data.image_size=8"]
+    small += [
+        "batch_size=16",
+        "epochs=3",
+        "log_every=2",
+        "model=mlp",
+        "threads=1",
+    ]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return parse(compose("config", [*small, *overrides]))
+
+
+def take(trainer: Trainer, points: Points, *, until: int | None = None) -> Report | None:
+    """Trains on, gathers the points, and stops right after a step."""
+    for report in trainer.run():
+        points += [(report.step, key, value) for key, value in report.metrics.items()]
+        if report.step == until:
+            return report
+    return None
+
+
+def whole(cfg: Config) -> tuple[Trainer, Points]:
+    trainer, _ = build_trainer(cfg)
+    points: Points = []
+    take(trainer, points)
+    assert trainer.done
+    assert trainer.total_steps == STEPS
+    return trainer, points
+
+
+def cut(cfg: Config, at: int, paths: RunPaths) -> tuple[Trainer, Points]:
+    """Trains to step `at`, through a checkpoint on disk into a new trainer, and to the end."""
+    before, _ = build_trainer(cfg)
+    points: Points = []
+    assert take(before, points, until=at) is not None
+    checkpoint.save(paths, before.capture())
+    take(before, [])  # what the killed process did after its checkpoint must not matter
+    after, _ = build_trainer(cfg)
+    state = checkpoint.load_newest(paths, points=len(points))
+    assert state is not None
+    assert state.points == len(points)
+    after.restore(state)
+    take(after, points)
+    return after, points
+
+
+def assert_equal(one: tuple[Trainer, Points], other: tuple[Trainer, Points]) -> None:
+    assert len(one[1]) == len(other[1])
+    assert one[1] == other[1]
+    weights = [trainer.model.state_dict() for trainer, _ in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    best = [trainer.state.best_model for trainer, _ in (one, other)]
+    assert best[0].keys() == best[1].keys()
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+    assert one[0].state.best_metrics == other[0].state.best_metrics
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer(optimizer: str, tmp_path: Path) -> None:
+    cfg = config(f"optimizer={optimizer}", "data.flip=true", "data.crop=1")
+    twin = whole(cfg)
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule(schedule: str, tmp_path: Path) -> None:
+    cfg = config(f"schedule={schedule}", "schedule.warmup_epochs=0.5", "optimizer=adam", "lr=0.02")
+    twin = whole(cfg)
+    assert len({value for _, key, value in twin[1] if key == "lr"}) > 1 or schedule in STEADY
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+DROPOUT = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_channels, image_size, num_classes):
+        pixels = in_channels * image_size**2
+        super().__init__(nn.Flatten(), nn.Linear(pixels, 8), nn.Dropout(0.3), nn.Linear(8, num_classes))
+"""
+
+
+def test_dropout_draws_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dropping.py").write_text(DROPOUT)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = config("model=custom", "model._target_=dropping.Net", "trusted_targets=[dropping]")
+    twin = whole(cfg)
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+def test_a_run_without_validation_images(tmp_path: Path) -> None:
+    cfg = config("data.val_fraction=0", "objective=test_accuracy")
+    trainer, _ = build_trainer(cfg)
+    assert trainer.total_steps == 18
+    points: Points = []
+    take(trainer, points)
+    cut_at = cut(cfg, 7, RunPaths(tmp_path))
+    assert_equal(cut_at, (trainer, points))
+
+
+def test_a_divergence_comes_at_the_same_step(tmp_path: Path) -> None:
+    cfg = config("lr=1e18", "loss=mse", "optimizer=sgd")
+    trainer, _ = build_trainer(cfg)
+    points: Points = []
+    take(trainer, points)
+    assert trainer.diverged
+    assert trainer.state.step > 1
+    resumed = cut(cfg, 1, RunPaths(tmp_path))
+    assert resumed[0].diverged
+    assert len(resumed[1]) == len(points)
+    assert [point[:2] for point in resumed[1]] == [point[:2] for point in points]
+
+
+def test_another_rate_is_noticed() -> None:
+    """The comparison can fail."""
+    with pytest.raises(AssertionError):
+        assert_equal(whole(config("lr=0.01")), whole(config("lr=0.02")))
