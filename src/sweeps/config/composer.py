@@ -7,6 +7,7 @@ way in which Hydra sets them.
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Composer(ConfigLoader):
         return getattr(self._loader, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Composer, (self._loader,)  # the memory stays in its process
+        return copy.copy, (self._loader,)  # in another process Hydra's own does
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]

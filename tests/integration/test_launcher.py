@@ -1,0 +1,47 @@
+"""Hydra's own conformance suite over our launcher, and Hydra's other launchers over our runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from harness.program import all_runs, train
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+
+from hydra_plugins.sweeps_plugins.local import LocalLauncher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_hydra_finds_it() -> None:
+    found = [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+    assert LocalLauncher.__name__ in found
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
+class TestLauncher(LauncherTestSuite):
+    """Hydra's suite."""
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=local"])]
+)
+class TestIntegration(IntegrationTestSuite):
+    """Hydra's suite, with programs of its own."""
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_other_launchers_run_named_sweeps(launcher: str, tmp_path: Path) -> None:
+    command = ["-m", "name=s", f"hydra/launcher={launcher}", "data=synthetic", "model=linear"]
+    code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01")
+    assert code == 0, out + err
+    assert "Best: " in out
+    code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01,0.001")
+    assert code == 0, out + err
+    assert "Sweep of 3 runs (1 to run)" in out
+    runs = all_runs(tmp_path)
+    assert len(runs) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
