@@ -180,6 +180,8 @@ def _end(paths: SweepPaths, record: SweepRecord, folders: list[Path], status: st
     entries = [(r, f) for f in folders if (r := RunRecord.load(RunPaths(f)))]
     replace_text(paths.results_markdown, reporting.markdown_table(entries))
     replace_text(paths.results_csv, reporting.csv_table(entries))
+    if status != "KILLED":  # who pressed Ctrl-C wants to leave
+        reporting.write_report(paths)
     record.status = status
     record.ended_ms = time.time_ns() // 1_000_000
     record.save(paths)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
-    {"errors", "paths", "records"},
+    {"errors", "paths", "records", "results"},
     {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop"},
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
     {"runner", "sweep"},
-    {"train"},
+    {"train", "compare"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}
 

@@ -182,9 +182,12 @@ class Mirror:
                 run_id,
                 [(p, None) for p in (paths.results_csv, paths.results_markdown, paths.multirun)],
             )
-            if paths.results_markdown.exists():
-                # The table first: MLflow cuts a long note at its end.
-                note = f"{paths.results_markdown.read_text()}\n\n`{record.command}`"
+            figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
+            self._store.log_files(run_id, [(paths.report, None), *figures])
+            said = paths.note if paths.note.exists() else paths.results_markdown
+            if said.exists():
+                # The answer first: MLflow cuts a long note at its end.
+                note = f"{said.read_text()}\n\n`{record.command}`"
                 self._store.set_tags(run_id, {"mlflow.note.content": note})
             self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
             replace_json(paths.mirror, {**sent, "closed": True})
