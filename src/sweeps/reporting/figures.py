@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -204,6 +205,8 @@ def _loss_curves(part: Part) -> Figure | None:
     values = [point.value for points in found.values() for point in points]
     if values and min(values) > 0 and max(values) / min(values) > 20:
         left.set_yscale("log")
+        left.yaxis.set_major_formatter("{x:g}")
+        left.minorticks_off()
     _legend(left)
     caption = f"{metric} by epoch and by time, for the best of each."
     return Figure("loss", caption, _svg(canvas)) if drawn else None
@@ -228,7 +231,7 @@ def _draw_curves(
         colour = COLOURS[place % len(COLOURS)]
         if len(lines) > 1:
             for x, y in lines:
-                panel.plot(x, y, color=colour, linewidth=0.6, alpha=0.5)
+                panel.plot(x, y, color=colour, linewidth=0.8, alpha=0.6)
         shared = min(len(y) for _, y in lines)
         x = [
             sum(values) / len(lines) for values in zip(*(x[:shared] for x, _ in lines), strict=True)
@@ -289,7 +292,9 @@ class _Scale:
             self._at = {v: float(i) for i, v in enumerate(self._ordered)}
         else:
             log = found[0] > 0 and found[-1] / found[0] > 10
-            self._at = {v: _log(n) if log else n for v, n in zip(self._ordered, found, strict=True)}
+            self._at = {
+                v: math.log10(n) if log else n for v, n in zip(self._ordered, found, strict=True)
+            }
         self._low = min(self._at.values())
         self._span = (max(self._at.values()) - self._low) or 1.0
 
@@ -415,9 +420,3 @@ def _float(value: str) -> float:
     assert found is not None
     assert is_finite(found)
     return found
-
-
-def _log(value: float) -> float:
-    import math
-
-    return math.log10(value)

@@ -129,7 +129,7 @@ def _about(runs: Sequence[RunResult]) -> list[tuple[str, str]]:
 
 def _data(runs: Sequence[RunResult]) -> list[tuple[str, str]]:
     described = Counter(", ".join(f"{k} {v}" for k, v in run.data.items()) for run in runs)
-    return [(text or "not recorded", f"{count} runs") for text, count in sorted(described.items())]
+    return [(f"{count} runs", text or "not recorded") for text, count in sorted(described.items())]
 
 
 def _counted(values: Sequence[str]) -> str:

@@ -99,6 +99,10 @@ class Store:
 
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    def set_experiment_tag(self, key: str, value: str) -> None:
+        """Sets a tag of the experiment, replacing an old value."""
+        self._client.set_experiment_tag(self._experiment_id, key, value)
+
     def log_dataset(self, run_id: str, *, name: str, digest: str, profile: str) -> None:
         """Says which data the run was trained on."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -127,7 +131,8 @@ class Store:
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
-                self._client.create_experiment(self._experiment, location)
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # no GenAI pages
+                self._client.create_experiment(self._experiment, location, tags=kind)
             except MlflowException:  # another process was faster, or there is no making one
                 if self._client.get_experiment_by_name(self._experiment) is None:
                     raise
