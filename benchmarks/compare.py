@@ -104,7 +104,7 @@ def value(best: float, step: int, points: int, key: str) -> float:
 
 
 def make_store(database: Path, records: list[RunRecord], points: int) -> None:
-    """Fills the tables directly: through MLflow's client this would take half an hour."""
+    """Fills the tables directly: through its client MLflow takes minutes."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{database}")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+HUGE = 1e100
+"""No metric of a training that works comes near; squares of what is below are still numbers."""
+
+
 class Point(NamedTuple):
     """One value of a metric."""
 
@@ -119,8 +123,8 @@ def curves(runs: Iterable[RunResult], metric: str) -> dict[str, list[Point]]:
 
 
 def is_finite(value: float | None) -> bool:
-    """Tells a number from none, NaN and infinity, which MLflow stores as the largest double."""
-    return value is not None and math.isfinite(value) and abs(value) < 1.7e308
+    """Tells a number from none, NaN, infinity (MLflow's largest double), and what is nearly that."""
+    return value is not None and math.isfinite(value) and abs(value) < HUGE
 
 
 def maximised(metric: str) -> bool:

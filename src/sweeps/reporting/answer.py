@@ -162,8 +162,8 @@ def _verdict(part: Part, best: Setting) -> str:
         return f"Clearly better than {others_named}: {show_p(least)} or less ({how})."
     setting, test = ties[0]
     needed = "no number of seeds up to 1000 would settle it"
-    if test.seeds_needed is not None:
-        needed = f"about {test.seeds_needed} seeds would settle it"
+    if (seeds := test.seeds_needed()) is not None:
+        needed = f"about {max(seeds, test.pairs + 1)} seeds would settle it"
     many = f"{len(ties)} of the {len(tests)} others" if len(tests) > 1 else "the other"
     return (
         f"A tie: {many} cannot be told from it ({how}). The nearest, {setting.label},"

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sweeps.reporting.answer import answers, show_estimate, show_p
+from sweeps.results import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +152,7 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
                 {
                     "name": run.name,
                     "outcome": run.outcome,
-                    "value": run.value,
+                    "value": run.value if is_finite(run.value) else None,
                     "best_epoch": run.best_epoch,
                     "folder": str(run.folder) if run.folder else None,
                     "mlflow_run_id": run.run_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import warnings
 from dataclasses import dataclass
@@ -48,19 +49,38 @@ class PairedTest:
         difference: Mean of best minus other, so that more than 0 is better.
         pairs: Seeds that both have.
         p: Two-sided p-value, corrected for all the comparisons made; None where it cannot be had.
-        seeds_needed: Seeds that would show this difference with a power of 80 %, or None where no
-            reasonable number would.
+        deviation: Standard deviation of the differences.
+        comparisons: How many were made.
     """
 
     difference: float
     pairs: int
     p: float | None
-    seeds_needed: int | None = None
+    deviation: float = 0.0
+    comparisons: int = 1
 
     @property
     def clear(self) -> bool:
         """Whether the difference is more than chance at 5 %."""
         return self.p is not None and self.p < 1 - LEVEL and self.difference > 0
+
+    def seeds_needed(self) -> int | None:
+        """Returns how many seeds would show this difference with a power of 80 %.
+
+        None where there is no difference, or where more than `MOST_SEEDS` would be needed.
+        """
+        from statsmodels.stats.power import TTestPower
+
+        if self.pairs < 2 or self.difference <= 0 or self.deviation <= 1e-9 * self.difference:
+            return None
+        effect, alpha, power = (
+            self.difference / self.deviation,
+            (1 - LEVEL) / self.comparisons,
+            TTestPower(),
+        )
+        candidates = range(2, MOST_SEEDS + 1)
+        place = bisect.bisect_left(candidates, POWER, key=lambda n: power.power(effect, n, alpha))
+        return candidates[place] if place < len(candidates) else None
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -70,8 +90,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
         return Estimate(mean, 1, None)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    return Estimate(mean, n, float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * deviation / math.sqrt(n))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * _deviation(values) / math.sqrt(n)
+    return Estimate(mean, n, half)
 
 
 def compare_paired(
@@ -93,16 +113,21 @@ def compare_paired(
     raw = [_p_value(values) for values in differences]
     tested = [p for p in raw if p is not None]
     corrected = iter(multipletests(tested, method="holm")[1] if tested else [])
-    alpha = (1 - LEVEL) / max(len(tested), 1)
     return [
         PairedTest(
             difference=math.fsum(values) / len(values) if values else math.nan,
             pairs=len(values),
             p=None if p is None else float(next(corrected)),
-            seeds_needed=_seeds_needed(values, alpha),
+            deviation=_deviation(values) if len(values) > 1 else 0.0,
+            comparisons=max(len(tested), 1),
         )
         for values, p in zip(differences, raw, strict=True)
     ]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _p_value(differences: Sequence[float]) -> float | None:
@@ -115,25 +140,3 @@ def _p_value(differences: Sequence[float]) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal differences lose precision and are still different
         return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def _seeds_needed(differences: Sequence[float], alpha: float) -> int | None:
-    from statsmodels.stats.power import TTestPower
-
-    if len(differences) < 2:
-        return None
-    mean = math.fsum(differences) / len(differences)
-    deviation = math.sqrt(
-        math.fsum((value - mean) ** 2 for value in differences) / (len(differences) - 1)
-    )
-    if mean <= 0 or deviation <= 1e-9 * abs(mean):
-        return None
-    effect, power = mean / deviation, TTestPower()
-    if power.power(effect, MOST_SEEDS, alpha) < POWER:
-        return None
-    enough = (
-        n
-        for n in range(len(differences) + 1, MOST_SEEDS + 1)
-        if power.power(effect, n, alpha) >= POWER
-    )
-    return next(enough, None)
