@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LINES_IN_WORDS = 3
 SEEDS_TO_TYPE = "0,1,2,3,4"
+CURVES_A_SETTING = 5
+"""A majority of five is one of many; a store takes its time over each point."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,19 @@ def show_p(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def improving(part: Part) -> dict[str, bool]:
-    """Tells for each finished run with a curve whether its loss was lowest at the last epoch."""
-    split = part.objective.partition("_")[0]
-    finished = [run for run in part.runs if run.outcome == "finished"]
-    found = {}
-    for key, points in curves(finished, f"{split}_loss").items():
-        if len(points) > 1:
-            found[key] = points[-1].value <= min(point.value for point in points)
-    return found
+def improving(settings: Iterable[Setting], objective: str) -> dict[str, bool]:
+    """Tells for a few finished runs of each setting whether the loss was lowest at the last epoch."""
+    split = objective.partition("_")[0]
+    finished = [
+        run
+        for setting in settings
+        for run in [r for r in setting.runs if r.outcome == "finished"][:CURVES_A_SETTING]
+    ]
+    return {
+        key: points[-1].value <= min(point.value for point in points)
+        for key, points in curves(finished, f"{split}_loss").items()
+        if len(points) > 1
+    }
 
 
 def _answer(part: Part, comparison: Comparison) -> Answer:
@@ -86,7 +92,6 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
     best = part.best
     if best is None or best.result is None:
         return Answer(about, (_nothing(part), *_failures(part)))
-    still = improving(part)
     lines = [_winner(part, best), _verdict(part, best)]
     axis = part.numeric_axis
     commands = []
@@ -95,7 +100,9 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
             ladder for line in part.lines if (ladder := _Ladder.of(part, axis, line)) is not None
         ]
         ladders.sort(key=lambda ladder: part.settings.index(ladder.best))
-        lines += [ladder.in_words(still) for ladder in ladders[:LINES_IN_WORDS]]
+        shown = ladders[:LINES_IN_WORDS]
+        still = improving([s for ladder in shown for s in ladder.small_or_best], part.objective)
+        lines += [ladder.in_words(still) for ladder in shown]
         if len(ladders) > LINES_IN_WORDS:
             lines.append(f"{len(ladders) - LINES_IN_WORDS} more: see the table.")
         edges = [ladder for ladder in ladders if ladder.edge]
@@ -219,6 +226,11 @@ class _Ladder:
             return ""
         return "smallest" if value == tried[0] else "largest"
 
+    @property
+    def small_or_best(self) -> list[Setting]:
+        """The best setting and those of smaller rates, which may not have been trained enough."""
+        return self.rungs[: self.rungs.index(self.best) + 1] if self.axis == "lr" else [self.best]
+
     def in_words(self, still: dict[str, bool]) -> str:
         """Returns a sentence on the best value, how wide its range is, and what lies outside."""
         at = f"{self.axis}={self.best.settings[self.axis]}"
@@ -311,11 +323,10 @@ class _Ladder:
         return [f"{self.axis}={values} diverged ({count} of {len(runs)} runs){reason}"]
 
     def _small(self, still: dict[str, bool]) -> list[str]:
-        best = number(self.best.settings[self.axis]) or 0.0
-        small = [r for r in self.rungs if (number(r.settings[self.axis]) or 0.0) < best]
+        small = [rung for rung in self.small_or_best if rung is not self.best]
         slow = [r.settings[self.axis] for r in small if _most_improve(r.runs, still)]
         said = []
-        if slow and self.axis == "lr":
+        if slow:
             said.append(
                 f"lr={', '.join(slow)} still improved at the last epoch: too small, or train longer"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import warnings
 from dataclasses import dataclass
@@ -85,13 +86,10 @@ class PairedTest:
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Returns the mean of values and Student's 95 % interval, see `scipy.stats.t`."""
-    from scipy import stats
-
     n, mean = len(values), math.fsum(values) / len(values)
     if n == 1:
         return Estimate(mean, 1, None)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * _deviation(values) / math.sqrt(n)
-    return Estimate(mean, n, half)
+    return Estimate(mean, n, _quantile(n - 1) * _deviation(values) / math.sqrt(n))
 
 
 def compare_paired(
@@ -123,6 +121,13 @@ def compare_paired(
         )
         for values, p in zip(differences, raw, strict=True)
     ]
+
+
+@functools.cache
+def _quantile(freedom: int) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def _deviation(values: Sequence[float]) -> float:
