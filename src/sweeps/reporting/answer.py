@@ -322,13 +322,21 @@ class _Ladder:
         reason = ": too large" if self.axis == "lr" else ""
         return [f"{self.axis}={values} diverged ({count} of {len(runs)} runs){reason}"]
 
+    def _row(self, values: Sequence[str]) -> str:
+        """Returns rungs in words, as a range where they follow each other."""
+        row = [rung.settings[self.axis] for rung in self.rungs]
+        first = row.index(values[0])
+        if len(values) > 2 and row[first : first + len(values)] == list(values):
+            return f"{values[0]} to {values[-1]}"
+        return ", ".join(values)
+
     def _small(self, still: dict[str, bool]) -> list[str]:
         small = [rung for rung in self.small_or_best if rung is not self.best]
         slow = [r.settings[self.axis] for r in small if _most_improve(r.runs, still)]
         said = []
         if slow:
             said.append(
-                f"lr={', '.join(slow)} still improved at the last epoch: too small, or train longer"
+                f"lr={self._row(slow)} still improved at the last epoch: too small, or train longer"
             )
         if _most_improve(self.best.runs, still):
             said.append("the best itself still improved at the last epoch: train longer")

@@ -55,11 +55,13 @@ class Figure:
         name: Short, for a file.
         caption: What it shows and how to read it.
         svg: An svg element in the colour of the text around it.
+        wide: Whether it needs the width of the page.
     """
 
     name: str
     caption: str
     svg: str
+    wide: bool = False
 
     def as_file(self) -> str:
         """Returns the picture for a page of its own, dark on white."""
@@ -160,7 +162,7 @@ def _heat_map(part: Part) -> Figure | None:
     panel.set_ylabel(down)
     panel.tick_params(length=0)
     caption = f"{part.objective} for each {across} and {down}; {CROSS} where a seed diverged."
-    return Figure("heat_map", caption, _svg(canvas))
+    return Figure("heat_map", caption, _svg(canvas), wide=len(columns) > 12)
 
 
 def _cell(setting: Setting | None) -> float:
@@ -196,7 +198,7 @@ def _loss_curves(part: Part) -> Figure | None:
     bests = _best_settings(part)
     metric = f"{part.objective.partition('_')[0]}_loss"
     found = curves([run for s in bests for run in s.runs], metric)
-    canvas, (left, right) = _canvas(panels=2, width=9.0)
+    canvas, (left, right) = _canvas(panels=2, width=14.0)
     drawn = _draw_curves(left, bests, found, _epochs)
     _draw_curves(right, bests, found, _seconds)
     left.set_xlabel("epoch")
@@ -209,7 +211,7 @@ def _loss_curves(part: Part) -> Figure | None:
         left.minorticks_off()
     _legend(left)
     caption = f"{metric} by epoch and by time, for the best of each."
-    return Figure("loss", caption, _svg(canvas)) if drawn else None
+    return Figure("loss", caption, _svg(canvas), wide=True) if drawn else None
 
 
 def _draw_curves(
@@ -262,14 +264,16 @@ def _parallel(part: Part) -> Figure | None:
         for s, value in zip(shown, results, strict=True)
     ]
     canvas, (panel,) = _canvas(width=max(7.0, 1.5 * len(scales)))
-    collection = LineCollection(lines, cmap="cividis", linewidths=1.4, alpha=0.8)
+    collection = LineCollection(lines, cmap="cividis", linewidths=1.2, alpha=0.7)
     collection.set_array(results)
     panel.add_collection(collection)
     canvas.colorbar(collection, ax=panel, label=part.objective)
     for x, scale in enumerate(scales):
         panel.axvline(x, color=INK, linewidth=0.6)
         for height, text in scale.ticks():
-            panel.text(x + 0.03, height, _short(text, 14), fontsize=8, va="center")
+            box = {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+            tick = _short(text, 14)
+            panel.text(x + 0.03, height, tick, fontsize=8, va="center", color="#1a1a1a", bbox=box)
     panel.axvline(len(scales), color=INK, linewidth=0.6)
     panel.set_xlim(-0.05, len(scales) + 0.05)
     panel.set_xticks(range(len(scales) + 1), [_short(a) for a in (*part.axes, part.objective)])
@@ -392,6 +396,7 @@ def _legend(panel: Axes) -> None:
 def _scale(panel: Axes, values: Sequence[float]) -> None:
     if values and values[0] > 0 and values[-1] / values[0] >= 10:
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.minorticks_off()
     if len(values) <= 10:
         panel.set_xticks(values, [f"{value:g}" for value in values])

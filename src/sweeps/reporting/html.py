@@ -47,7 +47,7 @@ def html_report(
     parts = [
         {
             "answer": answer,
-            "figures": [(Markup(f.svg), f.caption) for f in figures],  # noqa: S704 - matplotlib's
+            "figures": [(Markup(f.svg), f.caption, f.wide) for f in figures],  # noqa: S704 - matplotlib's
             "table": table(part),
             "runs": [_run_row(run, part, beside, server) for run in part.runs],
             "run_titles": _run_titles(part),
