@@ -85,7 +85,7 @@ def markdown(comparison: Comparison) -> str:
         if answer.about:
             blocks.append(f"**{_markdown(answer.about)}**")
         blocks.append("\n".join(f"- {_markdown(line)}" for line in answer.lines))
-        blocks += [f"{c.purpose}:\n\n```\n{c.line}\n```" for c in answer.commands]
+        blocks += [f"{c.purpose}:\n\n```\n{_visible(c.line)}\n```" for c in answer.commands]
         titles, rows = table(part)
         shown = [titles, ["---"] * len(titles), *rows[:ROWS_IN_NOTE]]
         blocks.append("\n".join(f"| {' | '.join(map(_markdown, row))} |" for row in shown))
@@ -210,5 +210,5 @@ def _visible(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*_{}\[\]<>|#!~])", r"\\\1", _visible(text))
+    escaped = re.sub(r"([\\`*_{}\[\]<>|!~])", r"\\\1", _visible(text))
     return re.sub(r"(?<=\w)\\_(?=\w)", "_", escaped)
