@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -41,14 +42,17 @@ def main() -> None:
             ("SQLite", ["--experiment", "sweeps"]),
             ("SQLite, with the report", ["--experiment", "sweeps", *html]),
         ):
-            print(f"{name:26} {seconds(arguments, folder):6.1f} s")
+            wall, cpu = seconds(arguments, folder)
+            print(f"{name:26} {wall:6.1f} s, {cpu:6.1f} s of CPU")
 
 
-def seconds(arguments: list[str], folder: str) -> float:
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "sweeps.compare", *arguments, "--csv"]
+def seconds(arguments: list[str], folder: str) -> tuple[float, float]:
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "sweeps.compare", *arguments]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, cpu
 
 
 def make_folders(folder: Path, runs: int, points: int) -> list[RunRecord]:
