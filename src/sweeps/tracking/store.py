@@ -131,8 +131,7 @@ class Store:
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # no GenAI pages
-                self._client.create_experiment(self._experiment, location, tags=kind)
+                self._client.create_experiment(self._experiment, location)
             except MlflowException:  # another process was faster, or there is no making one
                 if self._client.get_experiment_by_name(self._experiment) is None:
                     raise
