@@ -130,6 +130,21 @@ class SweepPaths:
         """Returns the folders that hold a run, in the order of their names."""
         return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/run.json"))]
 
+    @property
+    def report(self) -> Path:
+        """The comparison of the runs, one HTML file for people."""
+        return self.folder / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the report's figures, one SVG file each."""
+        return self.folder / "figures"
+
+    @property
+    def note(self) -> Path:
+        """The answer and the table in Markdown, the description of the parent run."""
+        return self.folder / "note.md"
+
 
 def conf_dir() -> Path:
     """Returns the folder of the shipped configuration: inside a wheel, or at a checkout's top."""

@@ -79,8 +79,8 @@ def run_sweep(
                 raise
             entries = [(r, cell.folder) for cell in cells if (r := cell.load())]
             failed = len(cells) - sum(r.status == "FINISHED" for r, _ in entries)
-            _end(paths, record, "FAILED" if failed else "FINISHED")
-    _show(entries, config)
+            answer = _end(paths, record, "FAILED" if failed else "FINISHED")
+    _show(entries, answer, paths, config)
     if failed:
         raise RunFailedError(f"{failed} of {len(cells)} runs failed; the table says why.")
     return returns
@@ -275,23 +275,29 @@ def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
     return True
 
 
-def _end(paths: SweepPaths, record: SweepRecord, status: str) -> None:
+def _end(paths: SweepPaths, record: SweepRecord, status: str) -> Sequence[str]:
+    """Writes down what has become of the sweep; returns the answer in words."""
     entries = [(r, run.folder) for run in paths.cells() if (r := RunRecord.load(run))]
     replace_text(paths.results_markdown, reporting.markdown_table(entries))
     replace_text(paths.results_csv, reporting.csv_table(entries))
+    # Who pressed Ctrl-C wants to leave.
+    summary = reporting.write_report(paths) if status != "KILLED" else None
     record.status = status
     record.ended_ms = max(_now_ms(), record.started_ms)
     record.save(paths)
+    return summary.lines if summary else ()
 
 
-def _show(entries: list[reporting.Entry], config: Config) -> None:
+def _show(
+    entries: list[reporting.Entry], answer: Sequence[str], paths: SweepPaths, config: Config
+) -> None:
     log.info("\n%s\n", reporting.terminal_table(entries))
+    if answer:
+        log.info("%s\n", "\n".join(answer))
     if (winner := reporting.best(entries)) is not None:
-        record, folder = winner
-        records = [entry[0] for entry in entries]
-        label = dict(zip(map(id, records), reporting.cell_labels(records), strict=True))[id(record)]
-        log.info("Best: %s  %s %.4f", label, record.objective, record.objective_value)
-        log.info("In:   %s", os.path.relpath(folder))
+        log.info("Best run: %s", os.path.relpath(winner[1]))
+    if paths.report.exists():
+        log.info("Report:   %s", os.path.relpath(paths.report))
     if config.tracking["backend"] != "none":
         log.info("Compare in the browser: %s", ui_command(config))
 

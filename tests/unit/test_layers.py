@@ -5,11 +5,11 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
-    {"errors", "paths", "records", "points", "standing"},
+    {"errors", "paths", "records", "points", "results", "standing"},
     {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop"},
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
     {"runner", "sweep", "study", "launching", "live", "closing"},
-    {"train", "sync"},
+    {"train", "sync", "compare"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}
 

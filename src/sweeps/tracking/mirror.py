@@ -24,6 +24,7 @@ from sweeps.errors import TrackingUnavailableError
 from sweeps.paths import RunPaths, SweepPaths, read_json, replace_json
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.tracking.store import Store
+from sweeps.tracking.view import VIEW_TAG, links, runs_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,12 +247,23 @@ class Mirror:
                 run_id,
                 [(p, None) for p in (paths.results_csv, paths.results_markdown, paths.multirun)],
             )
-            if paths.results_markdown.exists():
-                # The table first: MLflow cuts a long note at its end.
-                note = f"{paths.results_markdown.read_text()}\n\n`{record.command}`"
+            figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
+            self._store.log_files(run_id, [(paths.report, None), *figures])
+            said = paths.note if paths.note.exists() else paths.results_markdown
+            if said.exists():
+                # The answer first: MLflow cuts a long note at its end.
+                note = f"{said.read_text()}\n\n`{record.command}`"
+                note = f"{self._share_view(paths, record, run_id)}\n\n{note}"
                 self._store.set_tags(run_id, {"mlflow.note.content": note})
             self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
             replace_json(paths.mirror, {**sent, "closed": True})
+
+    def _share_view(self, paths: SweepPaths, record: SweepRecord, run_id: str) -> str:
+        assert self._store is not None
+        cells = [cell for path in paths.cells() if (cell := RunRecord.load(path))]
+        state = runs_view(run_id, record.objective, [cell.overrides for cell in cells])
+        self._store.set_experiment_tag(f"{VIEW_TAG}{record.key}", state)
+        return links(self._store.experiment_key.partition("@")[0], run_id, record.key)
 
     def _push_run(self, paths: RunPaths, parent: tuple[str, str] | None) -> None:
         assert self._store is not None

@@ -100,6 +100,10 @@ class Store:
 
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    def set_experiment_tag(self, key: str, value: str) -> None:
+        """Sets a tag of the experiment, replacing an old value."""
+        self._client.set_experiment_tag(self._experiment_id, key, value)
+
     def log_dataset(self, run_id: str, *, name: str, digest: str, profile: str) -> None:
         """Says which data the run was trained on."""
         from mlflow.entities import Dataset, DatasetInput, InputTag

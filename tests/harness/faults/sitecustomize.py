@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def _install(fault: dict) -> None:
-    armed = []
+def _install(fault: dict[str, Any]) -> None:
+    armed: list[bool] = []
 
-    def hook(event: str, args: tuple) -> None:
+    def hook(event: str, args: tuple[Any, ...]) -> None:
         if armed and event == "open":
             os.kill(os.getpid(), signal.SIGKILL)
         source, target = _paths(event, args)
@@ -29,7 +30,7 @@ def _install(fault: dict) -> None:
     sys.addaudithook(hook)
 
 
-def _paths(event: str, args: tuple) -> tuple[str, str]:
+def _paths(event: str, args: tuple[Any, ...]) -> tuple[str, str]:
     if event == "os.rename":
         return str(args[0]), str(args[1])
     written = event == "open" and isinstance(args[0], str) and args[1] not in ("r", "rb", None)
@@ -47,7 +48,7 @@ def _break(action: str, source: Path, target: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _is_the_hit(fault: dict) -> bool:
+def _is_the_hit(fault: dict[str, Any]) -> bool:
     """Counts over all processes of a command, by the length of a file."""
     descriptor = os.open(fault["counter"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, b".")

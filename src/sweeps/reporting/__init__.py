@@ -1,0 +1,106 @@
+"""From runs to a decision: the ranking, the answer in words, tables, figures and one report."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweeps.paths import replace_text
+from sweeps.reporting.table import (
+    COLUMNS,
+    Entry,
+    best,
+    cell_labels,
+    csv_table,
+    labels,
+    markdown_table,
+    rank,
+    rows,
+    terminal_table,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sweeps.paths import SweepPaths
+
+__all__ = [
+    "COLUMNS",
+    "Entry",
+    "ReportSummary",
+    "best",
+    "cell_labels",
+    "csv_table",
+    "labels",
+    "markdown_table",
+    "rank",
+    "rows",
+    "terminal_table",
+    "write_report",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What a report says.
+
+    Attributes:
+        lines: The answer in words.
+        note: The answer and the table in Markdown, for the parent run's description.
+        files: What was written: the report, its figures, the note.
+    """
+
+    lines: tuple[str, ...]
+    note: str
+    files: tuple[Path, ...]
+
+
+def write_report(paths: SweepPaths) -> ReportSummary | None:
+    """Writes the report of a sweep into its folder, from the run folders alone.
+
+    Training is done when this is called, so nothing here may make the sweep fail: what goes wrong
+    is said in a warning.
+
+    Returns:
+        What it says, or None where it could not be written.
+    """
+    try:
+        return _write_report(paths)
+    except Exception as error:
+        log.warning(
+            "The report could not be written (%s: %s). The runs are complete; try it again with:"
+            " python -m sweeps.compare %s --html report.html",
+            type(error).__name__,
+            error,
+            paths.folder.name,
+        )
+        log.debug("The report could not be written", exc_info=True)
+        return None
+
+
+def _write_report(paths: SweepPaths) -> ReportSummary:
+    from sweeps.reporting.answer import answers
+    from sweeps.reporting.figures import figures
+    from sweeps.reporting.html import html_report
+    from sweeps.reporting.listing import markdown
+    from sweeps.reporting.ranking import compare
+    from sweeps.results import read_folder
+
+    comparison = compare(read_folder(paths.folder))
+    pictures = [figures(part) for part in comparison.parts]
+    report = html_report(comparison, pictures, title=paths.folder.name, beside=paths.folder)
+    note = markdown(comparison)
+    files = [paths.report, paths.note]
+    paths.figures.mkdir(exist_ok=True)
+    for number, part in enumerate(pictures, start=1):
+        for figure in part:
+            prefix = f"{number}_" if len(pictures) > 1 else ""
+            files.append(paths.figures / f"{prefix}{figure.name}.svg")
+            replace_text(files[-1], figure.as_file())
+    replace_text(paths.report, report)
+    replace_text(paths.note, note)
+    lines = tuple(line for answer in answers(comparison) for line in answer.lines)
+    return ReportSummary(lines, note, tuple(files))

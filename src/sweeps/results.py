@@ -1,0 +1,282 @@
+"""What a comparison needs to know of a run, whoever kept it: a folder or a tracking store."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from sweeps.errors import BadInputError
+from sweeps.paths import RunPaths, SweepPaths, lock_holder, read_json
+from sweeps.records import RunRecord, SweepRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+
+HUGE = 1e100
+"""No metric of a training that works comes near; squares of what is below are still numbers."""
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    step: int
+    value: float
+    time_ms: int
+
+
+class History(Protocol):
+    """Gives the points of runs when they are asked for, which most are not."""
+
+    def load(self, keys: Sequence[str], metric: str) -> Mapping[str, list[Point]]:
+        """Returns the points of a metric by the key of the run, ordered by step."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run.
+
+    Attributes:
+        key: Names the run in its history.
+        identity: Hash of everything that determines the result; '' where it is not known.
+        name: As shown.
+        sweep: Name of its sweep; '' for a run alone.
+        settings: Every choice and value as text, by dotted name.
+        outcome: finished, diverged, failed, interrupted, running or pruned.
+        value: The objective at the best epoch, where there is one that is finite.
+        metrics: Values at the best epoch.
+        data: Name, digest and sizes of the data it was trained and measured on.
+        overrides: What was typed for it.
+        about: Device, threads, code and library versions.
+        folder: Where its files are, where they are on this disk.
+        run_id: Its MLflow id, where it has one.
+        experiment_id: Its MLflow experiment, where it has one.
+    """
+
+    key: str
+    name: str
+    objective: str
+    outcome: str
+    started_ms: int
+    history: History = field(repr=False, compare=False)
+    identity: str = ""
+    sweep: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs_done: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    run_id: str | None = None
+    experiment_id: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """One sweep: how it was started and how many runs it was to have."""
+
+    name: str
+    command: str
+    cells: int
+    folder: Path | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Runs to compare, the sweeps they come from, and what could not be read."""
+
+    runs: tuple[RunResult, ...]
+    sweeps: tuple[SweepResult, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def __add__(self, other: Collection) -> Collection:
+        known = {run.key for run in self.runs}
+        return Collection(
+            self.runs + tuple(run for run in other.runs if run.key not in known),
+            self.sweeps + tuple(sweep for sweep in other.sweeps if sweep not in self.sweeps),
+            self.notices + other.notices,
+        )
+
+
+def curves(runs: Iterable[RunResult], metric: str) -> dict[str, list[Point]]:
+    """Returns the finite points of a metric for each run that has any, by the run's key."""
+    by_history: dict[int, tuple[History, list[str]]] = {}
+    for run in runs:
+        by_history.setdefault(id(run.history), (run.history, []))[1].append(run.key)
+    found: dict[str, list[Point]] = {}
+    for history, keys in by_history.values():
+        for key, points in history.load(keys, metric).items():
+            finite = [point for point in points if is_finite(point.value)]
+            if finite:
+                found[key] = finite
+    return found
+
+
+def is_finite(value: float | None) -> bool:
+    """Tells a number from none, NaN, infinity (MLflow's largest double), and what is nearly that."""
+    return value is not None and math.isfinite(value) and abs(value) < HUGE
+
+
+def maximised(metric: str) -> bool:
+    """Returns whether more is better."""
+    return metric.endswith("accuracy")
+
+
+class FolderHistory:
+    """Reads metrics.jsonl of run folders; only the lines that are asked for are parsed."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Path] = {}
+
+    def load(self, keys: Sequence[str], metric: str) -> dict[str, list[Point]]:
+        """Returns the points of a metric by the key of the run, ordered by step."""
+        return {key: _read_points(self.files[key], metric) for key in keys}
+
+
+def read_folder(folder: Path) -> Collection:
+    """Reads a sweep's folder, or the folder of one run.
+
+    A record that is damaged is left out, with a notice.
+    """
+    paths = SweepPaths(folder)
+    alone = RunPaths(folder).record.exists()
+    cells = [RunPaths(folder)] if alone else paths.cells()
+    history, runs, notices = FolderHistory(), [], []
+    sweep, name = None, ""
+    if not alone:
+        try:
+            sweep = SweepRecord.load(paths)
+        except BadInputError as error:
+            notices.append(str(error))
+        name = sweep.name if sweep else folder.name
+    for cell in cells:
+        try:
+            record = RunRecord.load(cell)
+        except (BadInputError, TypeError, ValueError) as error:
+            notices.append(f"Left out: {str(error).partition('. Delete')[0]}.")
+            continue
+        if record is not None:
+            history.files[record.key] = cell.metrics
+            runs.append(_result(record, cell, history, name))
+    sweeps = []
+    if sweep is not None:
+        run_id = (_read_mirror(paths.mirror)).get("run_id")
+        sweeps = [SweepResult(sweep.name, sweep.command, sweep.cells, folder, run_id)]
+    return Collection(tuple(runs), tuple(sweeps), tuple(notices))
+
+
+def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: str) -> RunResult:
+    mirror = _read_mirror(paths.mirror)
+    outcome = record.outcome or _outcome_of_unfinished(record, paths)
+    value, best_epoch, epochs = record.objective_value, record.best_epoch, record.epochs_done
+    if record.outcome is None:  # run.json learns these at the end
+        points = _read_points(paths.metrics, record.objective)
+        value, best_epoch = best_point(points, record.objective)
+        epochs = len(points)
+    return RunResult(
+        key=record.key,
+        identity=record.identity,
+        name=record.name,
+        sweep=sweep,
+        objective=record.objective,
+        outcome="diverged" if outcome == "finished" and not is_finite(value) else outcome,
+        started_ms=record.started_ms,
+        history=history,
+        settings=as_settings({**record.params, **record.choices}),
+        value=value if is_finite(value) else None,
+        best_epoch=best_epoch,
+        epochs_done=epochs,
+        metrics=record.metrics,
+        seconds=record.seconds,
+        error=record.error,
+        data={key: text(value) for key, value in record.dataset.items()},
+        overrides=tuple(record.overrides),
+        about=_about(record),
+        folder=paths.folder,
+        run_id=mirror.get("run_id"),
+        experiment_id=str(mirror.get("experiment", "")).partition("@")[0] or None,
+    )
+
+
+def as_settings(flat: Mapping[str, Any]) -> dict[str, str]:
+    """Returns params as text, without those that only say where and how a run is kept."""
+    hidden = ("name", "output_dir", "trusted_targets", "log_every", "objective", "experiment")
+    return {
+        key: text(value)
+        for key, value in flat.items()
+        if key not in hidden and key.partition(".")[0] != "tracking"
+    }
+
+
+def best_point(points: Sequence[Point], metric: str) -> tuple[float | None, int | None]:
+    """Returns the best value of evaluations and its epoch, counted from 1."""
+    finite = [(p.value, epoch) for epoch, p in enumerate(points, 1) if is_finite(p.value)]
+    if not finite:
+        return None, None
+    sign = -1 if maximised(metric) else 1
+    return min(finite, key=lambda pair: (sign * pair[0], pair[1]))
+
+
+def text(value: Any) -> str:
+    """Returns a setting as Hydra would show it; a store has made text of it before."""
+    shown = str(value)
+    return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
+
+
+def _outcome_of_unfinished(record: RunRecord, paths: RunPaths) -> str:
+    if record.status != "RUNNING":
+        return "interrupted" if record.status == "KILLED" else record.status.lower()
+    # A run that was killed left RUNNING behind, and nobody holds its lock.
+    return "interrupted" if lock_holder(paths.lock) is None else "running"
+
+
+def _about(record: RunRecord) -> dict[str, str]:
+    packages = record.environment.get("packages", {})
+    about = {
+        "device": record.device,
+        "CPU threads": str(record.threads),
+        "Python": str(record.environment.get("python", "")),
+        "platform": str(record.environment.get("platform", "")),
+        **{name: packages.get(name, "") for name in ("torch", "torchvision", "numpy")},
+    }
+    if record.git:
+        dirty = " with uncommitted changes" if record.git.get("dirty") else ""
+        about["git commit"] = f"{record.git.get('commit', '')}{dirty}"
+    return {key: value for key, value in about.items() if value}
+
+
+def _read_mirror(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) or {}
+    except json.JSONDecodeError:
+        return {}  # the mirror's own note; only links are lost
+
+
+def _read_points(path: Path, metric: str) -> list[Point]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    wanted, points = json.dumps(metric).encode(), []
+    for line in lines:
+        if wanted not in line:
+            continue
+        try:
+            found = json.loads(line)
+            if found["key"] == metric:
+                points.append(
+                    Point(int(found["step"]), float(found["value"]), int(found["time_ms"]))
+                )
+        except (ValueError, KeyError, TypeError):  # the line a kill has torn
+            continue
+    return sorted(points)

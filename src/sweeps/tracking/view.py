@@ -1,0 +1,80 @@
+"""How MLflow's pages show a sweep: its runs as a table with the columns that were typed.
+
+MLflow keeps a shared view as a tag of the experiment: the state of the page in JSON, see the
+"Share" button of its runs page. A link with the tag's key opens the page in that state.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+VIEW_TAG = "mlflow.sharedViewState."
+MOST_COLUMNS = 12
+
+
+def runs_view(parent_id: str, objective: str, overrides: Iterable[Sequence[str]]) -> str:
+    """Returns the state of the runs page that shows the runs of a sweep, best first.
+
+    Args:
+        parent_id: The sweep's run.
+        objective: The metric that ranks its cells.
+        overrides: What was typed for each cell.
+    """
+    split, _, kind = objective.partition("_")
+    metrics = [f"best_{objective}", *([f"test_{kind}"] if split != "test" else [])]
+    columns = [
+        *(f"params.`{key}`" for key in _varying(overrides)[:MOST_COLUMNS]),
+        *(f"metrics.`{key}`" for key in metrics),
+        "tags.`sweeps.outcome`",
+        "attributes.`Duration`",
+    ]
+    state = {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}'",
+        "orderByKey": f"metrics.`best_{objective}`",
+        "orderByAsc": not objective.endswith("accuracy"),
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOWALL",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+    }
+    return json.dumps(state)
+
+
+def links(experiment_id: str, parent_id: str, view_key: str) -> str:
+    """Returns a line of Markdown for the parent's description; its links work on any host."""
+    runs = f"#/experiments/{experiment_id}/runs"
+    view = f"{runs}?viewStateShareKey={view_key}"
+    return (
+        f"[The runs as a table]({view}) · [as charts]({view}&compareRunsMode=CHART)"
+        f" · [the report]({runs}/{parent_id}/artifacts/report.html)"
+    )
+
+
+def _varying(overrides: Iterable[Sequence[str]]) -> list[str]:
+    values: dict[str, set[str]] = {}
+    for cell in overrides:
+        for override in cell:
+            key, _, value = override.lstrip("+~").partition("=")
+            values.setdefault(re.split(r"@", key)[0], set()).add(value)
+    return [key for key, seen in values.items() if len(seen) > 1]

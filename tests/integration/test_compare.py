@@ -1,0 +1,295 @@
+"""The command as a person starts it, on real run folders and a real SQLite store."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, RunTag
+
+from sweeps import compare
+from sweeps.paths import RunPaths, SweepPaths, replace_json
+from sweeps.records import RunRecord, SweepRecord
+from sweeps.reporting import write_report
+from sweeps.results import read_folder
+from sweeps.tracking.read import StoreReader
+from sweeps.tracking.view import links, runs_view
+
+RATES = {"0.1": [0.90, 0.91, 0.92], "0.01": [0.70, 0.71, 0.73], "0.001": [0.50, 0.52, 0.51]}
+COMMAND = "python -m sweeps.train -m name=study lr=0.1,0.01,0.001 seed=0,1,2"
+DATA = {"name": "digits", "digest": "abc", "train": 1294, "val": 144}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def make_sweep(folder: Path, name: str = "study", cells: int = 9) -> Path:
+    paths = SweepPaths(folder / "outputs" / "sweeps" / name)
+    for lr, values in RATES.items():
+        for seed, value in enumerate(values):
+            make_run(RunPaths(paths.folder / f"lr={lr},seed={seed}"), lr, seed, value)
+    SweepRecord(
+        key="s",
+        name=name,
+        status="FINISHED",
+        objective="val_accuracy",
+        started_ms=0,
+        command=COMMAND,
+        cells=cells,
+    ).save(paths)
+    return paths.folder
+
+
+def make_run(paths: RunPaths, lr: str, seed: int, value: float) -> None:
+    paths.folder.mkdir(parents=True)
+    RunRecord(
+        key=f"{lr}-{seed}",
+        identity=f"id{lr}-{seed}",
+        name=f"lr={lr},seed={seed}",
+        status="FINISHED",
+        objective="val_accuracy",
+        started_ms=0,
+        outcome="finished",
+        objective_value=value,
+        best_epoch=3,
+        epochs_done=3,
+        metrics={"val_accuracy": value, "test_accuracy": value - 0.01},
+        seconds=2.0,
+        overrides=["name=study", f"lr={lr}", f"seed={seed}"],
+        params={"lr": float(lr), "seed": seed, "compile": False, "threads": None},
+        dataset=DATA,
+    ).save(paths)
+    points = [
+        {"key": key, "value": value * epoch / 3, "step": epoch * 10, "time_ms": epoch * 100}
+        for epoch in (1, 2, 3)
+        for key in ("val_accuracy", "val_loss")
+    ]
+    torn = '{"key": "val_loss", "val'
+    paths.metrics.write_text("".join(f"{json.dumps(p)}\n" for p in points) + torn)
+
+
+def run_compare(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = 0
+    try:
+        compare.main(arguments)
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("source", ["study", "outputs/sweeps/study", "0" * 32])
+def test_a_sweep_by_name_folder_or_run_id(
+    here: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    folder = make_sweep(here)
+    replace_json(SweepPaths(folder).mirror, {"run_id": "0" * 32})
+    code, out, err = run_compare(capsys, source)
+    assert (code, err) == (0, "")
+    first = out.splitlines()[0]
+    assert first.startswith("Best: lr=0.1, val_accuracy 0.9100 ± 0.0248 (mean and 95 % interval")
+    assert "lr=0.1 is the largest tried: add 1,10." in out
+    assert "python -m sweeps.train -m name=study lr=1,10 seed=0,1,2" in out
+
+
+def test_the_forms_of_the_answer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sweep(here, cells=12)
+    code, out, _ = run_compare(capsys, "study", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [row["settings"]["lr"] for row in found["ranking"]] == ["0.1", "0.01", "0.001"]
+    assert found["notices"] == ["study: 3 runs of 12 not started yet."]
+    code, out, _ = run_compare(capsys, "study", "--csv")
+    assert (code, len(out.splitlines())) == (0, 4)
+    code, _, err = run_compare(capsys, "study", "--html", "report.html")
+    assert (code, err) == (0, "Report: report.html\n")
+    content = (here / "report.html").read_text()
+    assert 'href="outputs/sweeps/study/lr%3D0.1%2Cseed%3D0/"' in content
+    assert COMMAND in content
+
+
+def test_the_report_at_the_end_of_a_sweep(here: Path) -> None:
+    paths = SweepPaths(make_sweep(here))
+    summary = write_report(paths)
+    assert summary is not None
+    assert summary.lines[0].startswith("Best: lr=0.1")
+    assert summary.note == paths.note.read_text()
+    assert "| 1 | lr=0.1 | 0.9100 ± 0.0248 |" in summary.note
+    assert {path.name for path in summary.files} == {
+        "report.html",
+        "note.md",
+        "objective.svg",
+        "learning_curves.svg",
+        "loss.svg",
+    }
+    assert all(path.stat().st_size for path in summary.files)
+
+
+def test_a_report_that_cannot_be_written_is_a_warning(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = SweepPaths(make_sweep(here))
+    paths.figures.write_text("in the way")
+    assert write_report(paths) is None
+    assert "The report could not be written (FileExistsError" in caplog.text
+
+
+def test_a_damaged_record_is_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_sweep(here)
+    (folder / "lr=0.01,seed=0" / "run.json").write_text("{")
+    code, out, _ = run_compare(capsys, "study")
+    assert code == 0
+    assert re.search(r"Left out: .*run\.json is damaged", out)
+
+
+def test_a_run_that_was_killed_is_not_running(here: Path) -> None:
+    folder = make_sweep(here)
+    paths = RunPaths(folder / "lr=0.1,seed=0")
+    record = RunRecord.load(paths)
+    assert record is not None
+    record.status, record.outcome, record.objective_value = "RUNNING", None, None
+    record.save(paths)
+    found = next(r for r in read_folder(folder).runs if r.folder == paths.folder)
+    assert (found.outcome, found.value, found.best_epoch) == ("interrupted", 0.9, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Name a sweep, its folder or its MLflow run id. outputs/sweeps has: study."),
+        (["stady"], "Did you mean 'study'? outputs/sweeps has: study."),
+        (["outputs/none"], "There is no sweep 'outputs/none'"),
+        (["--experiment", "x"], "There is no MLflow store sqlite:///"),
+        (["study", "--html", "none/report.html"], "Cannot write none/report.html: No such file"),
+        (["empty"], "There are no runs to compare in empty."),
+        (["study", "--json", "--csv"], "not allowed with argument"),
+    ],
+)
+def test_bad_input_is_explained(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    make_sweep(here)
+    empty = SweepPaths(here / "empty")
+    empty.folder.mkdir()
+    SweepRecord("k", "empty", "RUNNING", "val_accuracy", 0).save(empty)
+    code, _, err = run_compare(capsys, *arguments)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def fill_store(here: Path) -> tuple[MlflowClient, str]:
+    """Mirrors the made-up sweep the way the mirror does, with one run of another program."""
+    client = MlflowClient(f"sqlite:///{here}/outputs/mlflow.db")
+    experiment = client.create_experiment("sweeps", (here / "artifacts").as_uri())
+    tags = {"sweeps.sweep": "study", "sweeps.command": COMMAND}
+    parent = client.create_run(experiment, run_name="study", tags=tags).info.run_id
+    for lr, values in RATES.items():
+        for seed, value in enumerate(values):
+            tags = {"mlflow.parentRunId": parent, "sweeps.key": f"{lr}-{seed}"}
+            tags |= {"sweeps.identity": f"id{lr}-{seed}", "sweeps.sweep": "study"}
+            name = f"lr={lr},seed={seed}"
+            run_id = client.create_run(
+                experiment, start_time=0, run_name=name, tags=tags
+            ).info.run_id
+            for key, text in {"lr": lr, "seed": seed, "objective": "val_accuracy"}.items():
+                client.log_param(run_id, key, text)
+            points = [
+                Metric(key, value * epoch / 3, epoch * 100, epoch * 10)
+                for epoch in (1, 2, 3)
+                for key in ("val_accuracy", "val_loss")
+            ]
+            points.append(Metric("best_val_accuracy", value, 300, 0))
+            outcome = [RunTag("sweeps.outcome", "finished"), RunTag("sweeps.best_epoch", "3")]
+            client.log_batch(run_id, metrics=points, tags=outcome)
+            sizes = json.dumps({k: v for k, v in DATA.items() if k != "digest"})
+            data = Dataset("digits", "abc", "local", "digits", profile=sizes)
+            client.log_inputs(run_id, datasets=[DatasetInput(data, [])])
+            client.set_terminated(run_id, end_time=2000)
+    return client, parent
+
+
+def test_the_store_says_what_the_folders_say(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_sweep(here)
+    _, expected, _ = run_compare(capsys, "study", "--json")
+    folder.rename(here / "away")
+    client, parent = fill_store(here)
+    capsys.readouterr()
+    want = json.loads(expected)
+    for arguments in ([parent], ["study"], ["--filter", "params.lr != '5'"]):
+        code, out, err = run_compare(capsys, *arguments, "--json")
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert [r["mean"] for r in found["ranking"]] == [r["mean"] for r in want["ranking"]]
+        assert found["answers"][0]["lines"][1:] == want["answers"][0]["lines"][1:]
+    both = ["away", "--experiment", "sweeps"]
+    assert len(json.loads(run_compare(capsys, *both, "--json")[1])["ranking"][0]["runs"]) == 3
+
+    foreign = client.create_run("1", run_name="foreign")
+    client.log_batch(
+        foreign.info.run_id,
+        metrics=[Metric("val_accuracy", v, i, i) for i, v in enumerate([0.2, float("nan"), 0.4])],
+    )
+    client.set_terminated(foreign.info.run_id)
+    runs = StoreReader(f"sqlite:///{here}/outputs/mlflow.db").experiment("sweeps", "").runs
+    other = next(run for run in runs if run.name == "foreign")
+    assert (other.value, other.best_epoch, other.outcome) == (0.4, 3, "finished")
+
+    code, _, err = run_compare(capsys, "--filter", "lr is 5")
+    assert code == 2
+    assert "MLflow does not understand --filter" in err
+    code, _, err = run_compare(capsys, "--experiment", "sweps")
+    assert code == 2
+    assert "no experiment 'sweps'. Did you mean 'sweeps'? It has: Default, sweeps." in err
+    code, _, err = run_compare(capsys, "f" * 32)
+    assert code == 2
+    assert f"It has no run {'f' * 32}." in err
+
+
+def test_a_server_that_is_away_names_the_way_out(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    make_sweep(here)
+    assert run_compare(capsys, "study")[0] == 0
+    code, _, err = run_compare(capsys, "--experiment", "sweeps")
+    assert code == 2
+    assert "http://127.0.0.1:9 cannot be read: Connection refused." in err
+    assert "Name the sweep's folder instead" in err
+
+
+def test_the_view_of_a_sweep_shows_what_was_typed() -> None:
+    cells = [["name=s", "lr=0.1", "optimizer=sgd"], ["name=s", "lr=0.01", "optimizer=sgd"]]
+    state = json.loads(runs_view("abc", "val_loss", cells))
+    assert state["selectedColumns"][:3] == [
+        "params.`lr`",
+        "metrics.`best_val_loss`",
+        "metrics.`test_loss`",
+    ]
+    assert state["orderByAsc"]
+    assert "(#/experiments/1/runs?viewStateShareKey=k)" in links("1", "abc", "k")
+
+
+def test_help_is_quick() -> None:
+    script = (
+        "import sys, sweeps.compare as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'mlflow', 'matplotlib', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True
+    )
+    assert done.stdout.endswith("set()\n")
+    assert "python -m sweeps.compare" in done.stdout

@@ -1,0 +1,396 @@
+"""Words and numbers of a comparison, on records whose answer is known."""
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.reporting import listing
+from sweeps.reporting.answer import Answer, answers
+from sweeps.reporting.axes import find_axes, in_order
+from sweeps.reporting.figures import figures
+from sweeps.reporting.html import html_report
+from sweeps.reporting.ranking import Comparison, compare
+from sweeps.reporting.statistics import compare_paired, estimate
+from sweeps.results import Collection, Point, RunResult, SweepResult
+
+DIGITS = {"name": "digits", "digest": "abc", "train": "1294", "val": "144"}
+
+
+class Curves:
+    def __init__(self) -> None:
+        self.points: dict[tuple[str, str], list[Point]] = {}
+
+    def load(self, keys: Sequence[str], metric: str) -> dict[str, list[Point]]:
+        return {key: self.points.get((key, metric), []) for key in keys}
+
+
+CURVES = Curves()
+
+
+def run(value: float | None = None, outcome: str = "finished", **given: Any) -> RunResult:
+    own = {field.name for field in dataclasses.fields(RunResult)}
+    fields = {key: given.pop(key) for key in list(given) if key in own}
+    chosen = {key: str(value) for key, value in given.items()}
+    typed = tuple(f"{key}={value}" for key, value in chosen.items())
+    key = "-".join([*typed, str(fields.get("objective", "")), str(fields.get("data", ""))])
+    base = {
+        "key": key,
+        "identity": key,
+        "name": ",".join(sorted(typed)),
+        "objective": "val_accuracy",
+        "outcome": outcome,
+        "started_ms": 0,
+        "history": CURVES,
+        "sweep": "study",
+        "settings": {"model": "mlp", **chosen},
+        "value": value,
+        "best_epoch": 3,
+        "epochs_done": 4,
+        "metrics": {} if value is None else {"test_accuracy": value - 0.01},
+        "seconds": 2.0,
+        "data": DIGITS,
+        "overrides": typed,
+    }
+    return RunResult(**(base | fields))  # type: ignore[arg-type]
+
+
+def comparison(runs: Sequence[RunResult], **kwargs: Any) -> Comparison:
+    return compare(Collection(tuple(runs), **kwargs))
+
+
+def answer(runs: Sequence[RunResult], **kwargs: Any) -> Answer:
+    return answers(comparison(runs, **kwargs))[0]
+
+
+def seeds(values: Sequence[float], **given: Any) -> Iterator[RunResult]:
+    for seed, value in enumerate(values):
+        yield run(value, seed=seed, **given)
+
+
+def grid() -> list[RunResult]:
+    """sgd is best at 0.1 on the upper edge, adam inside its grid; 1.0 diverges for adam alone."""
+    return [
+        *seeds([0.50, 0.52, 0.54], optimizer="sgd", lr=0.01),
+        *seeds([0.70, 0.71, 0.72], optimizer="sgd", lr=0.1),
+        *seeds([0.90, 0.91, 0.92], optimizer="adam", lr=0.001),
+        *seeds([0.95, 0.96, 0.97], optimizer="adam", lr=0.01),
+        *seeds([0.94, 0.96, 0.95], optimizer="adam", lr=0.1),
+        run(0.99, optimizer="adam", lr=1.0, seed=0),
+        run(None, "diverged", optimizer="adam", lr=1.0, seed=1),
+        run(None, "diverged", optimizer="adam", lr=1.0, seed=2),
+    ]
+
+
+def test_the_answer_of_a_grid() -> None:
+    found = answer(grid())
+    assert found.lines == (
+        (
+            "Best: optimizer=adam lr=0.01, val_accuracy 0.9600 ± 0.0248 (mean and 95 % interval of"
+            " 3 seeds); test_accuracy 0.9500 ± 0.0248."
+        ),
+        (
+            "A tie: 1 of the 4 others cannot be told from it (paired t-test over 3 seeds, Holm's"
+            " correction for 4 comparisons). The nearest, optimizer=adam lr=0.1, is 0.0100 behind"
+            " (p = 0.23); about 15 seeds would settle it."
+        ),
+        (
+            "optimizer=adam: best at lr=0.01 (0.9600 ± 0.0248); good from 0.01 to 0.1, a factor of"
+            " 10; lr=1.0 diverged (2 of 3 runs): too large."
+        ),
+        (
+            "optimizer=sgd: best at lr=0.1 (0.7100 ± 0.0248); clearly behind the best (p < 0.001);"
+            " no other lr within its interval."
+        ),
+        "On the edge of the grid: optimizer=sgd lr=0.1 is the largest tried: add 1,10.",
+    )
+    assert [command.line for command in found.commands] == [
+        "python -m sweeps.train -m name=study optimizer=sgd lr=1,10 seed=0,1,2"
+    ]
+
+
+def test_the_luckiest_seed_does_not_win_and_diverged_settings_come_last() -> None:
+    part = comparison(grid()).parts[0]
+    assert part.axes == ("optimizer", "lr")
+    assert [s.label for s in part.settings] == [
+        "optimizer=adam lr=0.01",
+        "optimizer=adam lr=0.1",
+        "optimizer=adam lr=0.001",
+        "optimizer=sgd lr=0.1",
+        "optimizer=sgd lr=0.01",
+        "optimizer=adam lr=1.0",
+    ]
+    assert listing.places(part) == ["1", "2", "3", "4", "5", "-"]
+    assert listing.outcomes(part.settings[-1]) == "2 diverged, 1 finished"
+
+
+def test_a_clear_winner() -> None:
+    found = answer(
+        [
+            *seeds([0.90, 0.91, 0.93], optimizer="adam"),
+            *seeds([0.80, 0.82, 0.82], optimizer="sgd"),
+        ]
+    )
+    assert found.lines[1] == (
+        "Clearly better than optimizer=sgd: p = 0.0033 or less (paired t-test over 3 seeds)."
+    )
+
+
+def test_one_seed_says_that_nothing_can_be_said() -> None:
+    command = "python -m sweeps.train -m lr=0.1,0.01 name=study"
+    sweeps = (SweepResult("study", command, 2),)
+    found = answer([run(0.9, lr=0.1, seed=0), run(0.8, lr=0.01, seed=0)], sweeps=sweeps)
+    assert found.lines[0] == "Best: lr=0.1, val_accuracy 0.9000 (1 seed); test_accuracy 0.8900."
+    assert "cannot be said: with one seed nothing tells a difference of 0.1000" in found.lines[1]
+    assert found.commands[-1].line == f"{command} seed=0,1,2,3,4"
+
+
+@pytest.mark.parametrize(
+    ("tried", "best", "added"),
+    [
+        (["0.3", "0.1", "0.03", "0.01"], "0.01", "0.003,0.001"),
+        (["0.3", "0.1", "0.03", "0.01"], "0.3", "1,3"),
+        (["0.1", "0.01"], "0.01", "0.001,0.0001"),
+        (["1e-05", "1e-06"], "1e-06", "1e-07,1e-08"),
+    ],
+)
+def test_what_to_add_beyond_the_edge(tried: list[str], best: str, added: str) -> None:
+    runs = [
+        run(value + (0.5 if rate == best else 0.0), lr=rate, seed=seed)
+        for rate in tried
+        for seed, value in enumerate([0.1, 0.11])
+    ]
+    found = answer(runs)
+    assert f"add {added}." in found.lines[-1]
+    assert f"lr={added} seed=0,1" in found.commands[0].line
+
+
+def test_an_edge_of_whole_numbers_and_of_zero() -> None:
+    batches = [run(0.9 - n / 1000, batch_size=n, seed=s) for n in (16, 32, 64) for s in (0, 1)]
+    assert "batch_size=16 is the smallest tried: add 8,4." in answer(batches).lines[-1]
+    momenta = [run(0.9 - m, momentum=m, seed=s) for m in (0.0, 0.5) for s in (0, 1)]
+    assert "momentum=0.0 is the smallest tried: add smaller values" in answer(momenta).lines[-1]
+    assert answer(momenta).commands == ()
+
+
+def test_a_rate_that_still_improves_is_too_small() -> None:
+    runs = [
+        *seeds([0.5, 0.5], lr=0.001),
+        *seeds([0.9, 0.91], lr=0.01),
+        *seeds([0.8, 0.8], lr=0.1),
+    ]
+    curves = Curves()
+    for one in runs:
+        last = 0.5 if one.settings["lr"] == "0.001" else 0.9
+        losses = [1.0, 0.8, last]
+        curves.points[one.key, "val_loss"] = [Point(i, v, i) for i, v in enumerate(losses)]
+    found = answer([dataclasses.replace(one, history=curves) for one in runs])
+    assert "lr=0.001 still improved at the last epoch: too small, or train longer" in found.lines[2]
+    assert "the best itself" not in found.lines[2]
+
+
+def test_runs_of_other_data_or_objective_are_not_ranked_together() -> None:
+    runs = [
+        *seeds([0.9, 0.9], lr=0.1),
+        run(0.99, lr=0.1, seed=0, data={**DIGITS, "name": "mnist", "digest": "def"}),
+        run(0.1, lr=0.1, seed=0, objective="val_loss"),
+    ]
+    found = comparison(runs)
+    assert [len(part.runs) for part in found.parts] == [2, 1, 1]
+    assert found.notices[0].startswith("Not ranked together, because they differ in data and obj")
+    assert answers(found)[0].about == "name digits, objective val_accuracy"
+
+
+def test_losses_of_two_kinds_are_not_ranked_by_their_value() -> None:
+    losses = [run(0.5, loss=kind, objective="val_loss", seed=0) for kind in ("l1", "mse")]
+    assert len(comparison(losses).parts) == 2
+    accuracies = [run(0.5, loss=kind, seed=0) for kind in ("l1", "mse")]
+    assert comparison(accuracies).parts[0].axes == ("loss",)
+
+
+def test_less_is_better_for_a_loss() -> None:
+    best = comparison([run(v, lr=v, objective="val_loss") for v in (0.3, 0.1, 0.2)]).parts[0].best
+    assert best is not None
+    assert best.label == "lr=0.1"
+
+
+def test_unfinished_sweeps_say_so() -> None:
+    sweeps = (SweepResult("study", "", 4),)
+    found = comparison(
+        [run(0.9, lr=0.1), run(0.5, "running", lr=0.01), run(0.2, "interrupted", lr=0.001)],
+        sweeps=sweeps,
+    )
+    assert found.notices == (
+        "Still running: 1 of 3 runs; this is what there is so far.",
+        "Interrupted: 1 run; the same command continues.",
+        "study: 1 run of 4 not started yet.",
+    )
+    assert found.parts[0].settings[0].label == "lr=0.1"
+
+
+def test_one_cell_no_finished_cell_and_all_diverged() -> None:
+    assert "There is one setting only" in answer([run(0.9, lr=0.1)]).lines[1]
+    failed = answer([run(None, "failed", lr=0.1, error="RuntimeError: boom")])
+    assert failed.lines[0] == "No run has a val_accuracy to rank by yet: 1 failed."
+    assert failed.lines[1] == "1 of 1 runs failed, such as lr=0.1: RuntimeError: boom"
+    diverged = answer([run(None, "diverged", lr=rate) for rate in (1, 10)])
+    assert "Every rate was too large" in diverged.lines[0]
+    assert figures(comparison([run(None, "failed", lr=0.1)]).parts[0]) == []
+    assert answers(comparison([])) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.797e308, None])
+def test_a_value_that_is_not_finite_never_wins(value: float | None) -> None:
+    found = comparison([run(0.5, lr=0.1), run(value, lr=0.01)])
+    best = found.parts[0].best
+    assert best is not None
+    assert best.label == "lr=0.1"
+    json.loads(listing.as_json(found))
+    assert len(figures(found.parts[0])) == 1
+
+
+def test_the_same_experiment_counts_once() -> None:
+    runs = [run(0.5, lr=0.1, key="a", identity="i"), run(0.5, lr=0.1, key="b", identity="i")]
+    found = comparison(runs)
+    assert len(found.runs) == 1
+    assert found.notices == ("1 run repeat an experiment that is counted already: left out.",)
+
+
+def test_axes_are_what_varies_by_itself() -> None:
+    runs = [
+        run(
+            0.5,
+            settings={
+                "optimizer": optimizer,
+                "optimizer.lr": lr,
+                "lr": lr,
+                "seed": seed,
+                "epochs": "3",
+                **({"optimizer.momentum": momentum} if optimizer == "sgd" else {}),
+            },
+            overrides=(),
+            identity=f"{optimizer}{lr}{seed}{momentum}",
+        )
+        for optimizer, lr, seed, momentum in itertools.product(
+            ("sgd", "adam"), ("0.1", "0.01"), "01", ("0.0", "0.9")
+        )
+    ]
+    assert find_axes(runs) == ("lr", "optimizer", "optimizer.momentum")
+    assert in_order(["10", "9", "b", "a", "1e-3"]) == ["1e-3", "9", "10", "a", "b"]
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_runs_changes_nothing(chance: random.Random) -> None:
+    runs = grid()
+    expected = listing.as_json(comparison(runs))
+    chance.shuffle(runs)
+    assert listing.as_json(comparison(runs)) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["0.1", "0.01", "x"]),
+            st.sampled_from("012"),
+            st.one_of(st.none(), st.floats()),
+            st.sampled_from(["finished", "diverged", "failed", "running", "interrupted"]),
+        ),
+        max_size=12,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_any_runs_can_be_compared(rows: list[Any], chance: random.Random) -> None:
+    runs = [
+        run(value, outcome, lr=rate, seed=seed, key=str(i), identity="")
+        for i, (rate, seed, value, outcome) in enumerate(rows)
+    ]
+    first = listing.terminal(comparison(runs))
+    chance.shuffle(runs)
+    assert listing.terminal(comparison(runs)) == first
+    json.loads(listing.as_json(comparison(runs)))
+
+
+def test_intervals_and_tests_are_those_of_the_textbook() -> None:
+    found = estimate([1.0, 2.0, 3.0])
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    best = {"0": 3.0, "1": 5.0, "2": 7.0}
+    tests = compare_paired(best, [{"0": 2.0, "1": 3.0, "2": 4.0}, dict(best), {"9": 1.0}], sign=1)
+    assert [test.pairs for test in tests] == [3, 3, 0]
+    assert tests[0].p == pytest.approx(2 * 0.0741799, rel=1e-4)  # Holm doubles the smaller of two
+    assert tests[1].p == 1.0
+    assert tests[2].p is None
+
+
+class Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def report(found: Comparison) -> str:
+    pictures = [figures(part) for part in found.parts]
+    return html_report(found, pictures, title="study", beside=Path.cwd())
+
+
+def test_the_report_needs_nothing_else() -> None:
+    content = report(comparison(grid()))
+    assert content.index("Best: optimizer=adam lr=0.01") < content.index("<svg")
+    parsed = Text()
+    parsed.feed(content)
+    assert parsed.tags.count("svg") == 2
+    assert not {"link", "img", "iframe"} & set(parsed.tags)
+    loaded = [v for k, v in parsed.attributes if k in ("src", "xlink:href", "href") and v]
+    assert [value for value in loaded if not value.startswith(("#", "data:"))] == []
+    assert not re.search(r"url\((?!#)", content)
+
+
+def test_hostile_names_stay_text() -> None:
+    evil = "</title></svg><script>alert(1)</script>$\\frac{\x1b[31m"
+    runs = [*seeds([0.5, 0.6], optimizer=evil, lr=0.1), *seeds([0.5, 0.7], optimizer="b", lr=0.01)]
+    runs.append(run(None, "failed", optimizer="b", lr=1, error=evil, name=evil))
+    found = comparison(runs, sweeps=(SweepResult(evil, evil, 5),), notices=(evil,))
+    plain = Text()
+    plain.feed(report(comparison(grid())))
+    parsed = Text()
+    content = report(found)
+    parsed.feed(content)
+    assert parsed.tags.count("script") == plain.tags.count("script") == 1
+    assert "<script>alert" not in content
+    assert "\x1b" not in listing.terminal(found)
+    assert "<script>" not in re.sub(r"```.*?```", "", listing.markdown(found), flags=re.DOTALL)
+
+
+def test_more_axes_bring_parallel_coordinates_and_importance() -> None:
+    runs = [
+        run(0.5 + lr + batch / 1000, optimizer=optimizer, lr=lr, batch_size=batch, seed=0)
+        for optimizer in ("sgd", "adam")
+        for lr in (0.1, 0.01, 0.001)
+        for batch in (32, 64)
+    ]
+    names = [figure.name for figure in figures(comparison(runs).parts[0])]
+    assert names == ["objective", "heat_map", "parallel", "importance"]
+
+
+def test_csv_has_full_precision() -> None:
+    lines = listing.as_csv(comparison(grid())).splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("part,rank,optimizer,lr,objective,mean,low,high,n,test_mean,p")
+    assert lines[1].startswith("1,1,adam,0.01,val_accuracy,0.96,0.93515")
