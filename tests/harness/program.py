@@ -93,12 +93,7 @@ def all_runs(folder: Path) -> list[Any]:
 
 def assert_same_sweep(folder: Path, name: str, twin: str) -> None:
     """Compares a sweep that was broken with one that was not, in the folders and in MLflow."""
-    cells = {
-        path.name: path for path in (folder / "outputs/sweeps" / name).iterdir() if path.is_dir()
-    }
-    twins = {
-        path.name: path for path in (folder / "outputs/sweeps" / twin).iterdir() if path.is_dir()
-    }
+    cells, twins = (_cells(folder / "outputs/sweeps" / each) for each in (name, twin))
     assert len(cells) == len(twins) > 0
     assert cells.keys() == twins.keys()
     for cell, path in cells.items():
@@ -112,6 +107,10 @@ def assert_same_sweep(folder: Path, name: str, twin: str) -> None:
         for key in ("outcome", "objective_value", "best_epoch", "metrics", "threads", "identity"):
             assert records[0][key] == records[1][key], key
     assert_mirrored(folder, name, cells)
+
+
+def _cells(sweep: Path) -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in sweep.glob("*/run.json")}
 
 
 def assert_mirrored(folder: Path, name: str, cells: dict[str, Path]) -> None:
