@@ -60,7 +60,7 @@ def test_killed_at_named_points(tmp_path: Path) -> None:
 
 def test_killed_while_it_trains(tmp_path: Path) -> None:
     command = ["name=cut", *CELLS, *SLOW]
-    for victim in ("group", "controller", "worker"):
+    for victim in ("worker", "controller", "group"):
         process = start(tmp_path, *command)
         _wait_for_points(tmp_path / "outputs/sweeps/cut", process)
         if victim == "group":
@@ -68,7 +68,7 @@ def test_killed_while_it_trains(tmp_path: Path) -> None:
         elif victim == "controller":
             process.kill()
         else:
-            os.kill(_workers(process.pid)[0], signal.SIGKILL)
+            os.kill(_trainer(tmp_path / "outputs/sweeps/cut"), signal.SIGKILL)
         code, out, err = finish(process)
         assert code != 0
         if victim == "worker":
@@ -207,15 +207,15 @@ def _wait_for_points(sweep: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-def _workers(controller: int) -> list[int]:
-    """Returns the processes that train: the children of the controller's fork server."""
-    import psutil
-
-    return [
-        grandchild.pid
-        for child in psutil.Process(controller).children()
-        for grandchild in child.children()
+def _trainer(sweep: Path) -> int:
+    """Returns the process that trains the cell which has just begun."""
+    running = [
+        path.parent
+        for path in sweep.glob("*/run.json")
+        if json.loads(path.read_text())["status"] == "RUNNING"
     ]
+    newest = max(running, key=lambda folder: (folder / "run.json").stat().st_mtime)
+    return int((newest / ".lock").read_text().split()[1])
 
 
 def _living(session: int) -> list[int]:

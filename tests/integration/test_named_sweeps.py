@@ -1,0 +1,171 @@
+"""The same command again: what is done is kept, what is missing is trained, what changed is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from harness.program import QUICK, all_runs, finish, points, start, train
+
+from sweeps.paths import RunPaths, SweepPaths
+from sweeps.records import RunRecord, SweepRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = ["-m", "name=s", *QUICK, "workers=2"]
+
+
+def records(folder: Path) -> dict[str, RunRecord]:
+    cells = SweepPaths(folder / "outputs/sweeps/s").cells()
+    return {cell.folder.name: record for cell in cells if (record := RunRecord.load(cell))}
+
+
+def listing(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_plan_extend_duplicates_and_reuse(tmp_path: Path) -> None:
+    code, out, err = train(tmp_path, *COMMAND, "lr=0.1,0.01", "plan=true")
+    assert (code, err) == (0, "")
+    assert "2 runs: 2 new. Nothing was started." in out
+    assert not (tmp_path / "outputs").exists()
+
+    code, out, err = train(tmp_path, *COMMAND, "lr=0.1,0.1,0.01")
+    assert (code, err) == (0, "")
+    assert "Sweep of 2 runs (1 duplicate)" in out
+    first = records(tmp_path)
+    assert len(first) == 2
+
+    before = listing(tmp_path / "outputs")
+    code, out, err = train(tmp_path, *COMMAND, "lr=0.1,0.1,0.01,0.001", "plan=true")
+    assert (code, err) == (0, "")
+    assert "4 runs: 2 done, 1 duplicate, 1 new." in out
+    assert "by the mean of 2 finished runs, 1 at once" in out
+    assert listing(tmp_path / "outputs") == before
+
+    # The same cells in other words, with a default spelled out, and one new.
+    code, out, err = train(tmp_path, *COMMAND, "seed=0", "lr=0.01,0.1,0.001")
+    assert (code, err) == (0, "")
+    assert "Sweep of 3 runs (1 to run)" in out
+    after = records(tmp_path)
+    assert len(after) == 3
+    assert {name: after[name].key for name in first} == {n: r.key for n, r in first.items()}
+    assert len(all_runs(tmp_path)) == 4
+
+
+def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> None:
+    net = tmp_path / "mine.py"
+    source = "from sweeps.models import Linear\n\nclass Net(Linear):\n    pass\n"
+    net.write_text(source)
+    command = ["-m", "name=s", "model=custom", "model._target_=mine.Net", "trusted_targets=[mine]"]
+    command += ["data=synthetic", "epochs=1", "lr=0.1,0.01"]
+    assert train(tmp_path, *command)[0] == 0
+    before = records(tmp_path)
+    net.write_text(f"{source}    changed = True\n")
+    code, out, err = train(tmp_path, *command)
+    assert (code, err) == (0, "")
+    assert out.count("changed since it finished (code): it is kept; refresh=true") == 2
+    assert {name: r.key for name, r in records(tmp_path).items()} == {
+        name: r.key for name, r in before.items()
+    }
+    code, out, err = train(tmp_path, *command, "refresh=true")
+    assert (code, err) == (0, "")
+    assert out.count("it is trained again") == 2
+    after = records(tmp_path)
+    assert all(after[name].key != before[name].key for name in before)
+    runs = all_runs(tmp_path)
+    assert len(runs) == 3
+    keys = {run.data.tags["sweeps.key"] for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert keys == {record.key for record in after.values()}
+    assert train(tmp_path, *command, "refresh=true")[1].count("it is trained again") == 0
+
+
+def test_stop_on_error_starts_no_more(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from torch import nn\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, in_channels, image_size, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Linear(in_channels * image_size**2, num_classes)\n\n"
+        "    def forward(self, x):\n"
+        "        if self.training:\n"
+        "            raise RuntimeError('it broke')\n"
+        "        return self.layer(x.flatten(1))\n"
+    )
+    command = ["-m", "name=s", "model=custom", "model._target_=broken.Net"]
+    command += ["trusted_targets=[broken]", "data=synthetic", "epochs=1", "seed=0,1,2"]
+    code, out, err = train(tmp_path, *command, "on_error=stop", "workers=1")
+    assert code == 1
+    assert out.count("RuntimeError: it broke") >= 1
+    assert "3 of 3 runs failed" in err
+    assert len(records(tmp_path)) == 1
+
+
+def test_sync_sends_what_was_made_offline_and_closes_orphans(tmp_path: Path) -> None:
+    assert train(tmp_path, *COMMAND, "lr=0.1,0.01", "tracking.offline=true")[0] == 0
+    assert not (tmp_path / "outputs/mlflow.db").exists()
+    folder = tmp_path / "outputs/sweeps/s"
+    orphan = RunPaths(next(path.parent for path in folder.glob("*/run.json")))
+    record = RunRecord.load(orphan)
+    assert record is not None
+    record.status, record.outcome, record.ended_ms = "RUNNING", None, None
+    record.save(orphan)
+    sweep = SweepRecord.load(SweepPaths(folder))
+    assert sweep is not None
+    for _ in range(2):
+        code, out, err = finish(start(tmp_path, str(folder), module="sweeps.sync"))
+        assert (code, err) == (0, "")
+        assert "2 runs, all is sent" in out
+        runs = all_runs(tmp_path)
+        assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
+    written = {path.name: points(path) for path in folder.iterdir() if (path / "run.json").exists()}
+    for run in runs:
+        if "mlflow.parentRunId" not in run.data.tags:
+            continue
+        times = [p["time_ms"] for p in map(json.loads, _lines(run.data.tags["sweeps.folder"]))]
+        assert len(written) == 2
+        assert run.info.start_time <= min(times)
+
+
+def _lines(folder: str) -> list[str]:
+    return (RunPaths(__import__("pathlib").Path(folder)).metrics).read_text().splitlines()
+
+
+def test_a_study_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    assert train(tmp_path, *COMMAND, "lr=0.1", "tracking=none")[0] == 0
+    record = next(tmp_path.glob("outputs/sweeps/s/*/run.json"))
+    fields = json.loads(record.read_text())
+    record.write_text(json.dumps(fields | {"format": 99}))
+    code, out, err = train(tmp_path, *COMMAND, "lr=0.1,0.01", "tracking=none")
+    assert code == 2, out
+    assert "has format 99; this version reads 1" in err
+    assert len(err.splitlines()) == 1
+    assert json.loads(record.read_text())["format"] == 99
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    command = [*QUICK[:2], "epochs=6", "log_every=2", "tracking=none", "optimizer=adam"]
+    assert train(tmp_path, "name=whole", *command)[0] == 0
+    shutil.copytree(tmp_path / "outputs/runs/whole", tmp_path / "outputs/runs/hurt")
+    paths = RunPaths(tmp_path / "outputs/runs/hurt")
+    record = RunRecord.load(paths)
+    assert record is not None
+    record.status, record.outcome = "RUNNING", None
+    record.save(paths)
+    content = bytearray(paths.checkpoint.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    paths.checkpoint.write_bytes(content)
+    with paths.metrics.open("a") as file:
+        file.write('{"key": "train_l')
+    code, out, err = train(tmp_path, "name=hurt", *command)
+    assert (code, err) == (0, "")
+    assert "checkpoint.pt" in out
+    assert "Going back to the state before it" in out
+    assert "Continuing at epoch" in out
+    runs = [tmp_path / "outputs/runs" / name for name in ("hurt", "whole")]
+    assert len(points(runs[0])) > 10
+    assert points(runs[0]) == points(runs[1])
+    weights = [(run / "model.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from sweeps.points import PointWriter, read_points
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_points_come_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with PointWriter(path, keep=0) as writer:
+        writer.write({"train_loss": 0.5, "lr": 0.1}, 50)
+        writer.write({"val_loss": float("nan")}, 60)
+        writer.sync()
+    found = read_points(path)
+    assert [(p["key"], p["step"]) for p in found] == [
+        ("train_loss", 50),
+        ("lr", 50),
+        ("val_loss", 60),
+    ]
+    assert found[0]["value"] == 0.5
+
+
+def test_what_a_checkpoint_does_not_know_is_taken_out_and_keeps_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with PointWriter(path, keep=0) as writer:
+        for step in (1, 2, 3):
+            writer.write({"loss": float(step)}, step)
+    first = read_points(path)
+    with path.open("a") as file:
+        file.write('{"key": "lo')
+    time.sleep(0.01)
+    with PointWriter(path, keep=1) as writer:
+        assert [p["step"] for p in read_points(path)] == [1]
+        assert writer.last == {"loss": 1.0}
+        for step in (2, 3, 4):
+            writer.write({"loss": float(step)}, step)
+    second = read_points(path)
+    assert second[:3] == first
+    assert second[3]["step"] == 4
+
+
+def test_a_clock_set_back_does_not_turn_the_order_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    clock = iter([5_000_000_000, 3_000_000_000, 6_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    with PointWriter(path, keep=0) as writer:
+        for step in (1, 2, 3):
+            writer.write({"loss": 0.0}, step)
+    assert [p["time_ms"] for p in read_points(path)] == [5000, 5000, 6000]
+
+
+def test_no_file_is_no_points(tmp_path: Path) -> None:
+    assert read_points(tmp_path / "none") == []
+
+
+def test_each_line_is_an_object_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with PointWriter(path, keep=0) as writer:
+        writer.write({"a": 1.0, "b": 2.0}, 1)
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
