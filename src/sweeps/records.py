@@ -35,6 +35,8 @@ class RunRecord:
         choices: The chosen file of each config group.
         params: The flattened config.
         error: Why it failed, in a line.
+        numerics: The machine and torch's switches that decide bits.
+        weights_digest: SHA-256 over the weights after the last step, not those of the best epoch.
     """
 
     key: str
@@ -60,6 +62,8 @@ class RunRecord:
     git: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    numerics: dict[str, Any] = field(default_factory=dict)
+    weights_digest: str | None = None
 
     def save(self, paths: RunPaths) -> None:
         """Writes run.json atomically."""

@@ -22,12 +22,14 @@ from sweeps.records import RunRecord
 from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sweeps.config import Config
     from sweeps.data import Dataset
     from sweeps.loop import Report, Trainer
+
+    Observer = Callable[[Report], bool]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class RunRequest:
         overrides: What was typed, such as 'lr=0.1'.
         choices: The chosen file of each group, such as {'optimizer': 'sgd'}.
         hydra_files: Content of .hydra/, by file name.
+        threads: CPU threads, whatever the config says: those of the run that this one repeats.
     """
 
     config: Config
@@ -49,10 +52,16 @@ class RunRequest:
     overrides: list[str]
     choices: dict[str, str]
     hydra_files: dict[str, str]
+    threads: int | None = None
 
 
-def run(request: RunRequest) -> RunRecord:
+def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
     """Trains one run to its end, or continues it, or returns the result it already has.
+
+    Args:
+        request: What to train and where.
+        observe: Called with each report once its points are written; true ends the run there, with
+            outcome 'stopped'.
 
     Raises:
         BadInputError: The run cannot start; its folder is left as it was.
@@ -70,13 +79,15 @@ def run(request: RunRequest) -> RunRecord:
     if earlier is not None and earlier.outcome in ("finished", "diverged"):
         log.info("%s is %s already: %s", earlier.name, earlier.outcome, paths.folder)
         return earlier
-    trainer, dataset, threads = _prepare(request.config, earlier)
+    trainer, dataset, threads = _prepare(
+        request.config, earlier.threads if earlier else request.threads
+    )
     with locked(request.folder / ".lock", wait=False) as free:
         if not free:
             raise BadInputError(f"{paths.folder} is being trained by another process.")
         record = _begin(request, trainer, dataset, earlier, threads)
         _resume(trainer, paths, earlier)
-        return _train(trainer, request, record, paths)
+        return _train(trainer, request, record, paths, observe)
 
 
 def check(config: Config) -> None:
@@ -84,13 +95,13 @@ def check(config: Config) -> None:
     _prepare(config, None)
 
 
-def _prepare(config: Config, earlier: RunRecord | None) -> tuple[Trainer, Dataset, int]:
+def _prepare(config: Config, threads: int | None) -> tuple[Trainer, Dataset, int]:
     import torch  # late: --help must not wait for it
 
     from sweeps.build import build_trainer
 
     # Bits depend on the number of threads: a continued run keeps the number of its first start.
-    threads = earlier.threads if earlier else config.threads
+    threads = threads or config.threads
     if threads is not None:
         torch.set_num_threads(threads)
     trainer, dataset = build_trainer(config)
@@ -104,6 +115,8 @@ def _begin(
     earlier: RunRecord | None,
     threads: int,
 ) -> RunRecord:
+    from sweeps.numerics import describe_numerics
+
     paths, config = RunPaths(request.folder), request.config
     paths.hydra.mkdir(parents=True, exist_ok=True)
     for name, text in request.hydra_files.items():
@@ -137,6 +150,7 @@ def _begin(
         },
         git=git,
         environment=environment,
+        numerics=describe_numerics(trainer.device),
     )
     record.save(paths)
     return record
@@ -166,10 +180,17 @@ def _drop_points_after(paths: RunPaths, step: int) -> None:
     replace_text(paths.metrics, "".join(f"{line}\n" for line in kept))
 
 
-def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunPaths) -> RunRecord:
+def _train(
+    trainer: Trainer,
+    request: RunRequest,
+    record: RunRecord,
+    paths: RunPaths,
+    observe: Observer | None,
+) -> RunRecord:
     started, seconds_before = time.monotonic(), record.seconds
     outcome, error = "failed", None
     stop_signal: int | None = None
+    stopped = False
     try:
         with graceful_stop() as stop:
             for report in _reports(trainer, request, record, paths):
@@ -180,7 +201,11 @@ def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunP
                     checkpoint.save(paths.checkpoint, trainer.capture())
                     stop_signal = stop.signum
                     break
-        outcome = "interrupted" if stop_signal else "diverged" if trainer.diverged else "finished"
+                if observe is not None and observe(report):
+                    stopped = True
+                    break
+        outcome = "diverged" if trainer.diverged else "stopped" if stopped else "finished"
+        outcome = "interrupted" if stop_signal else outcome
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths, trainer.state.best_model)
     except Interrupted as interrupted:
@@ -259,6 +284,8 @@ def _save_weights(paths: RunPaths, weights: dict[str, Any]) -> None:
 def _finish(
     record: RunRecord, trainer: Trainer, outcome: str, error: str | None, paths: RunPaths
 ) -> None:
+    from sweeps.numerics import weights_digest
+
     state = trainer.state
     record.outcome = outcome
     record.error = error
@@ -267,6 +294,8 @@ def _finish(
     record.best_epoch = state.best_epoch
     record.epochs_done = state.epoch
     record.metrics |= state.best_metrics
+    if outcome in ("finished", "diverged"):
+        record.weights_digest = weights_digest(trainer.model.state_dict())
     record.ended_ms = _now_ms()
     record.save(paths)
 

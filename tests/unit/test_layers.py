@@ -6,10 +6,10 @@ from pathlib import Path
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
     {"errors", "paths", "records"},
-    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop"},
+    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop", "numerics"},
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "sweep"},
-    {"train"},
+    {"runner", "sweep", "reproduction"},
+    {"train", "reproduce"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}
 
@@ -41,6 +41,16 @@ def test_imports_point_down() -> None:
         if name.startswith("sweeps.") and level[name.split(".")[1]] > level[_room(path)]
     ]
     assert upward == []
+
+
+def test_commands_do_not_import_each_other() -> None:
+    found = [
+        f"{room} imports {name}"
+        for room in LAYERS[-1]
+        for name in _imports(SRC / f"{room}.py")
+        if name.startswith("sweeps.") and name.split(".")[1] in LAYERS[-1]
+    ]
+    assert found == []
 
 
 def test_core_and_ground_know_only_torch() -> None:

@@ -235,7 +235,10 @@ class Mirror:
             profile=json.dumps(profile),
         )
         config = [(path, "config") for path in sorted(paths.hydra.glob("*.yaml"))]
-        self._store.log_files(run_id, [*config, (paths.environment, None), (paths.diff, None)])
+        self._store.log_files(
+            run_id,
+            [*config, *((path, None) for path in (paths.record, paths.environment, paths.diff))],
+        )
         sent = {"run_id": run_id, "experiment": self._store.experiment_key, "offset": 0}
         replace_json(paths.mirror, sent)
         return sent
@@ -244,7 +247,9 @@ class Mirror:
         assert self._store is not None
         run_id = sent["run_id"]
         self._stop_measuring(run_id)
-        self._store.log_files(run_id, [(paths.log, None), (paths.weights, None)])
+        self._store.log_files(
+            run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
+        )
         tags = {"sweeps.outcome": record.outcome or "unknown"}
         if record.error is not None:
             tags["sweeps.error"] = record.error[:5000]
