@@ -1,6 +1,7 @@
 """What leaves the run's folder for MLflow; the folder stays the truth."""
 
-from sweeps.tracking.mirror import Mirror, tracking_uri
+from sweeps.tracking.mirror import Mirror, experiment_name, tracking_uri
 from sweeps.tracking.reader import RUN_ID, Reader
+from sweeps.tracking.store import Store
 
-__all__ = ["RUN_ID", "Mirror", "Reader", "tracking_uri"]
+__all__ = ["RUN_ID", "Mirror", "Reader", "Store", "experiment_name", "tracking_uri"]

@@ -41,6 +41,11 @@ def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     return configured or f"sqlite:///{output_dir.absolute()}/mlflow.db"
 
 
+def experiment_name(config: TrackingConfig) -> str:
+    """Returns the experiment of a config: its own, the environment's, or ours."""
+    return config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+
+
 class Mirror:
     """Keeps MLflow up to date with run folders while they grow.
 
@@ -52,7 +57,7 @@ class Mirror:
     def __init__(self, config: TrackingConfig, output_dir: Path) -> None:
         self._config = config
         self._uri = tracking_uri(config, output_dir)
-        self._experiment = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+        self._experiment = experiment_name(config)
         local = self._uri.startswith("sqlite:")
         self._artifacts = output_dir.absolute() / "artifacts" if local else None
         self._store: Store | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,10 +111,13 @@ class Reader:
 
     def _download(self, run_id: str, stored: str, size: int, target: Path) -> None:
         if size > MOST_ARTIFACT_BYTES:
-            raise BadInputError(f"{stored} of MLflow run {run_id} has {size} bytes; it is not read.")
+            raise BadInputError(
+                f"{stored} of MLflow run {run_id} has {size} bytes; it is not read."
+            )
         scratch = target.with_name(f"{target.name}.download")
         scratch.mkdir()
-        Path(self._ask("download_artifacts", run_id, stored, str(scratch))).replace(target)
+        # Copied, never moved: a local store may answer with its own file.
+        shutil.copyfile(self._ask("download_artifacts", run_id, stored, str(scratch)), target)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         from mlflow.exceptions import MlflowException
