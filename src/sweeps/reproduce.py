@@ -56,7 +56,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         raise BadInputError(f"--threads {arguments.threads} must be 1 or more, at most 1024.")
     if not (math.isfinite(arguments.rtol) and arguments.rtol >= 0):
         raise BadInputError(f"--rtol {arguments.rtol} must be a number from 0, such as 1e-4.")
-    verdict = reproduce(Options(**vars(arguments)))
+    verdict = reproduce(Options(**vars(arguments) | {"trusted": tuple(arguments.trusted)}))
     return 1 if verdict.kind == "differs" else 0
 
 

@@ -55,8 +55,8 @@ def read_saved(path: Path) -> dict[str, Any]:
         _check_events(path, text)
         values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise BadInputError(f"{path} is not a saved config: {reason}.") from None
+        reason = getattr(error, "problem", None) or str(error)
+        raise BadInputError(f"{path} is not a saved config: {printable(reason)}.") from None
     if not isinstance(values, dict):
         raise BadInputError(f"{path} is not a saved config: it holds no keys.")
     kept = {str(key): value for key, value in values.items() if key not in (*NOT_IDENTITY, "hydra")}

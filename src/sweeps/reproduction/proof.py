@@ -171,7 +171,8 @@ class Proof:
 
     def _scope(self) -> str:
         if self._stopped_by == "epochs":
-            return f"epoch {self._epochs} of {self._of_epochs}"
+            epochs = "epoch 1" if self._epochs == 1 else f"epochs 1 to {self._epochs}"
+            return f"{epochs} of {self._of_epochs}"
         if self._stopped_by == "difference":
             return "stopped there"
         return "" if self._complete else f"recorded part, to step {self._last_step}"

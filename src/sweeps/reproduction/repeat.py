@@ -26,7 +26,7 @@ from sweeps.reproduction.environment import (
 from sweeps.reproduction.proof import Proof
 from sweeps.reproduction.record import find_place, mirrored, tag_both, write_proof
 from sweeps.reproduction.source import file_digest, load_original
-from sweeps.runner import RunRequest, run
+from sweeps.runner import RunRequest, check, run
 from sweeps.tracking import tracking_uri
 from sweeps.tracking.environment import capture_environment, capture_git
 
@@ -93,6 +93,7 @@ def reproduce(options: Options) -> Verdict:
     differences = _differences(original, config, threads, new_keys, options)
     _say_differences(original, differences)
     _refuse(differences, options)
+    check(config)  # what cannot be built is refused before anything is written
     proof = Proof(
         original.points,
         rtol=options.rtol,

@@ -142,7 +142,7 @@ def _prepare_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow  # noqa: F401 - the slow part, before the clock of a connection starts
+    from mlflow import MlflowClient  # noqa: F401 - slow, so before the clock of a connection
 
     for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
         logging.getLogger(name).setLevel(logging.ERROR)
