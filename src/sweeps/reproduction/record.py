@@ -65,9 +65,13 @@ def mirrored(place: Place | None, folder: Path, output_dir: Path) -> Iterator[No
 
 
 def write_proof(
-    folder: Path, original: Original, verdict: Verdict, differences: Sequence[Difference]
+    folder: Path,
+    original: Original,
+    original_id: str | None,
+    verdict: Verdict,
+    differences: Sequence[Difference],
 ) -> None:
-    """Writes reproduction.json into the repeat's folder."""
+    """Writes reproduction.json into the repeat's folder; `original_id` is the original's MLflow run."""
     replace_json(
         RunPaths(folder).proof,
         {
@@ -76,7 +80,7 @@ def write_proof(
                 "source": original.label,
                 "key": original.record.key,
                 "identity": original.record.identity,
-                "mlflow_run_id": original.run_id,
+                "mlflow_run_id": original_id,
             },
             "verdict": verdict.short,
             "points": verdict.compared,

@@ -107,7 +107,7 @@ def reproduce(options: Options) -> Verdict:
     with mirrored(place, folder, options.output_dir), _logged(folder):
         record = run(_request(original, config, folder, threads), observe=proof.see)
     verdict = proof.verdict(weights=_weights_equal(original, record, RunPaths(folder)))
-    write_proof(folder, original, verdict, differences)
+    write_proof(folder, original, place.original_id if place else None, verdict, differences)
     known = place is not None and tag_both(place, folder, original, verdict)
     _say(verdict, folder)
     if place is not None and not known:
