@@ -25,6 +25,7 @@ QUICK = ["data=synthetic", "model=linear", "epochs=2"]
 def begin(command: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     env |= {"SWEEPS_CACHE": str(folder / "cache"), "HYDRA_FULL_ERROR": "0"}
+    env["OMP_NUM_THREADS"] = "1"  # two threads a process wait for each other on a busy machine
     return subprocess.Popen(
         [sys.executable, "-m", f"sweeps.{command}", *arguments],
         cwd=folder,
