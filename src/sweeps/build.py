@@ -93,7 +93,7 @@ def set_determinism(*, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
     # Filling every new tensor finds reads of unset memory, for a third of the time of a CPU's step;
     # a proof by sweeps.reproduce finds them as well.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
 
 
