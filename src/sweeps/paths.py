@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import BadInputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, BinaryIO
@@ -78,6 +80,11 @@ class RunPaths:
     def mirror(self) -> Path:
         """What the tracking store already has of this run; written by the mirror alone."""
         return self.folder / "mlflow.json"
+
+    @property
+    def proof(self) -> Path:
+        """Whether this run repeated another one exactly; written by `sweeps.reproduction` alone."""
+        return self.folder / "reproduction.json"
 
     @property
     def tensorboard(self) -> Path:
@@ -205,6 +212,30 @@ def read_json(path: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    return content
+
+
+def read_bounded(path: Path, most_bytes: int, what: str) -> bytes:
+    """Returns the content of a file that may come from anybody.
+
+    Args:
+        path: The file.
+        most_bytes: A larger file is refused before it is in memory.
+        what: Names the file's kind in messages, such as 'A saved config'.
+
+    Raises:
+        BadInputError: There is no such file, it is too large, or it cannot be read.
+    """
+    if not path.is_file():
+        kind = "is not a file" if path.exists() else "does not exist"
+        raise BadInputError(f"{path} {kind}. {what} is expected there.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(content) > most_bytes:
+        raise BadInputError(f"{path} is too large. {what} has at most {most_bytes} bytes.")
     return content
 
 

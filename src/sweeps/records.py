@@ -38,6 +38,8 @@ class RunRecord:
         steps: Optimizer steps of the whole run.
         code: Hash of the source that trained it.
         replaces: Keys of earlier runs that this one was trained in place of.
+        numerics: The machine and torch's switches that decide bits.
+        weights_digest: SHA-256 over the weights after the last step, not those of the best epoch.
     """
 
     key: str
@@ -67,6 +69,8 @@ class RunRecord:
     code: str = ""
     replaces: list[str] = field(default_factory=list)
     format: int = FORMAT
+    numerics: dict[str, Any] = field(default_factory=dict)
+    weights_digest: str | None = None
 
     def save(self, paths: RunPaths) -> None:
         """Writes run.json atomically."""

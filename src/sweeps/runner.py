@@ -25,11 +25,13 @@ from sweeps.standing import changes, code_digest, standing
 from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sweeps.config import Config
     from sweeps.data import Dataset
     from sweeps.loop import Report, Trainer
+
+    Observer = Callable[[Report], bool]
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,13 @@ class RunRequest:
     digest: str | None = None
 
 
-def run(request: RunRequest) -> RunRecord:
+def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
     """Trains one run to its end, or continues it, or returns the result it already has.
+
+    Args:
+        request: What to train and where.
+        observe: Called with each report once its points are written; true ends the run there, with
+            outcome 'stopped'.
 
     Raises:
         BadInputError: The run cannot start; its folder is left as it was.
@@ -78,7 +85,7 @@ def run(request: RunRequest) -> RunRecord:
             return earlier
         trainer, dataset, threads = _prepare(request, earlier)
         record = _begin(request, trainer, dataset, earlier, threads)
-        return _train(trainer, request, record, paths)
+        return _train(trainer, request, record, paths, observe)
 
 
 def check(config: Config) -> Dataset:
@@ -155,6 +162,8 @@ def _begin(
     earlier: RunRecord | None,
     threads: int,
 ) -> RunRecord:
+    from sweeps.numerics import describe_numerics
+
     paths, config = RunPaths(request.folder), request.config
     paths.hydra.mkdir(parents=True, exist_ok=True)
     for leftover in paths.folder.glob(".*.tmp"):  # of a killed process; we hold the lock
@@ -197,23 +206,34 @@ def _begin(
         code=code_digest(targets(config)),
         git=git,
         environment=environment,
+        numerics=describe_numerics(trainer.device),
     )
     record.save(paths)
     return record
 
 
-def _train(trainer: Trainer, request: RunRequest, record: RunRecord, paths: RunPaths) -> RunRecord:
+def _train(
+    trainer: Trainer,
+    request: RunRequest,
+    record: RunRecord,
+    paths: RunPaths,
+    observe: Observer | None,
+) -> RunRecord:
     started, seconds_before = time.monotonic(), record.seconds
     outcome, error = "failed", None
     stop_signal: int | None = None
+    stopped = False
     try:
         state = checkpoint.load_newest(paths, points=len(read_points(paths.metrics)))
         if state is not None:
             trainer.restore(state)
             log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
         with PointWriter(paths.metrics, keep=trainer.state.points) as points:
-            stop_signal = _train_until_asked(trainer, request, record, paths, points)
-        outcome = "interrupted" if stop_signal else "diverged" if trainer.diverged else "finished"
+            stop_signal, stopped = _train_until_asked(
+                trainer, request, record, paths, points, observe
+            )
+        outcome = "diverged" if trainer.diverged else "stopped" if stopped else "finished"
+        outcome = "interrupted" if stop_signal else outcome
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths, trainer.state.best_model)
     except Interrupted as interrupted:
@@ -237,12 +257,14 @@ def _train_until_asked(
     record: RunRecord,
     paths: RunPaths,
     points: PointWriter,
-) -> int | None:
-    """Trains to the end, or until a signal asks to stop; returns the signal."""
+    observe: Observer | None,
+) -> tuple[int | None, bool]:
+    """Trains to the end, or until it is asked to stop; returns by which signal, and if by `observe`."""
     record.metrics = dict(points.last)
     saved_at = time.monotonic()
     with graceful_stop() as stop:
         for report in _reports(trainer, request, record, points):
+            stopped = observe is not None and observe(report)
             if trainer.done:
                 break
             due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
@@ -250,9 +272,9 @@ def _train_until_asked(
                 points.sync()
                 checkpoint.save(paths, trainer.capture())
                 saved_at = time.monotonic()
-            if stop.signum is not None:
-                return stop.signum
-    return None
+            if stop.signum is not None or stopped:
+                return stop.signum, stopped
+    return None, False
 
 
 def _reports(
@@ -301,6 +323,8 @@ def _save_weights(paths: RunPaths, weights: dict[str, Any]) -> None:
 def _finish(
     record: RunRecord, trainer: Trainer, outcome: str, error: str | None, paths: RunPaths
 ) -> None:
+    from sweeps.numerics import weights_digest
+
     state = trainer.state
     record.outcome = outcome
     record.error = error
@@ -309,6 +333,8 @@ def _finish(
     record.best_epoch = state.best_epoch
     record.epochs_done = state.epoch
     record.metrics |= state.best_metrics
+    if outcome in ("finished", "diverged"):
+        record.weights_digest = weights_digest(trainer.model.state_dict())
     record.ended_ms = max(_now_ms(), record.started_ms)
     record.save(paths)
 

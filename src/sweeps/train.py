@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.messages import explain
 from sweeps.config.parse import parse
+from sweeps.config.rerun import from_saved_run
+from sweeps.config.saved import to_saved_yaml
 from sweeps.errors import SweepsError
 from sweeps.interrupts import Interrupted, command, raising_signals
 from sweeps.paths import RunPaths, SweepPaths, conf_dir
@@ -96,6 +98,7 @@ def main() -> None:
     want_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     try:
+        sys.argv[1:] = from_saved_run(sys.argv[1:])
         with raising_signals():
             _task()
         if _refusals:
@@ -166,7 +169,7 @@ def _request(cfg: DictConfig) -> RunRequest:
         overrides=[str(override) for override in hydra_cfg.overrides.task],
         choices=choices,
         hydra_files={
-            "config.yaml": OmegaConf.to_yaml(cfg),
+            "config.yaml": to_saved_yaml(cfg),
             "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
             "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
         },

@@ -328,7 +328,7 @@ def test_a_store_that_goes_away_is_one_warning_and_gets_the_points_later(
     mirror.close()
     (run,) = stored(tmp_path)
     assert run.info.status == "FINISHED"
-    assert artifacts(tmp_path, run) == {"train.log"}
+    assert artifacts(tmp_path, run) == {"run.json", "train.log"}
 
 
 def test_an_unreachable_server_is_refused_within_seconds(

@@ -6,10 +6,10 @@ from pathlib import Path
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
     {"errors", "paths", "records", "points", "results", "standing"},
-    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop"},
+    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop", "numerics"},
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "sweep", "study", "launching", "live", "closing"},
-    {"train", "sync", "compare"},
+    {"runner", "sweep", "study", "launching", "live", "closing", "reproduction"},
+    {"train", "sync", "compare", "reproduce"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}
 

@@ -201,14 +201,15 @@ class Config:
     name: str = MISSING
     output_dir: str = MISSING
     trusted_targets: list[str] = MISSING
-    checkpoint_every_s: float = MISSING
-    refresh: bool = MISSING
-    plan: bool = MISSING
-    workers: Any = MISSING
-    runs_per_gpu: int = MISSING
-    timeout_s: float | None = MISSING
-    on_error: str = MISSING
-    retries: int = MISSING
+    # Not part of a result: a config that was saved without them is complete.
+    checkpoint_every_s: float = 300.0
+    refresh: bool = False
+    plan: bool = False
+    workers: Any = "auto"
+    runs_per_gpu: int = 1
+    timeout_s: float | None = None
+    on_error: str = "continue"
+    retries: int = 0
 
 
 TARGETS: dict[str, type] = {

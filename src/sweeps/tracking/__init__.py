@@ -1,5 +1,22 @@
 """What leaves the run's folder for MLflow; the folder stays the truth."""
 
-from sweeps.tracking.mirror import Mirror, mirror_of, tracking_uri, ui_command
+from sweeps.tracking.mirror import (
+    Mirror,
+    experiment_name,
+    mirror_of,
+    tracking_uri,
+    ui_command,
+)
+from sweeps.tracking.reader import RUN_ID, Reader
+from sweeps.tracking.store import Store
 
-__all__ = ["Mirror", "mirror_of", "tracking_uri", "ui_command"]
+__all__ = [
+    "RUN_ID",
+    "Mirror",
+    "Reader",
+    "Store",
+    "experiment_name",
+    "mirror_of",
+    "tracking_uri",
+    "ui_command",
+]

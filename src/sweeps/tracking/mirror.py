@@ -80,6 +80,11 @@ def mirror_of(config: Config) -> Iterator[Mirror]:
     mirror.close()
 
 
+def experiment_name(config: TrackingConfig) -> str:
+    """Returns the experiment of a config: its own, the environment's, or ours."""
+    return config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+
+
 class Mirror:
     """Keeps MLflow up to date with run folders while they grow.
 
@@ -91,7 +96,7 @@ class Mirror:
     def __init__(self, config: TrackingConfig, output_dir: Path) -> None:
         self._config = config
         self._uri = tracking_uri(config, output_dir)
-        self._experiment = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+        self._experiment = experiment_name(config)
         local = self._uri.startswith("sqlite:")
         self._artifacts = output_dir.absolute() / "artifacts" if local else None
         self._store: Store | None = None
@@ -323,7 +328,10 @@ class Mirror:
             profile=json.dumps(profile),
         )
         config = [(path, "config") for path in sorted(paths.hydra.glob("*.yaml"))]
-        self._store.log_files(run_id, [*config, (paths.environment, None), (paths.diff, None)])
+        self._store.log_files(
+            run_id,
+            [*config, *((path, None) for path in (paths.record, paths.environment, paths.diff))],
+        )
         sent = {"run_id": run_id, "experiment": self._store.experiment_key, "offset": 0}
         replace_json(paths.mirror, sent)
         return sent
@@ -332,7 +340,9 @@ class Mirror:
         assert self._store is not None
         run_id = sent["run_id"]
         self._stop_measuring(run_id)
-        self._store.log_files(run_id, [(paths.log, None), (paths.weights, None)])
+        self._store.log_files(
+            run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
+        )
         tags = {"sweeps.outcome": record.outcome or "unknown"}
         if record.error is not None:
             tags["sweeps.error"] = record.error[:5000]

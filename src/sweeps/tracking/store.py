@@ -19,6 +19,14 @@ PARAM_LENGTH = 6000
 NAME_LENGTH = 250
 
 
+def make_client(uri: str) -> Any:
+    """Returns MLflow's client for a store: silent, and impatient with an absent server."""
+    _prepare_mlflow()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
 class Store:
     """One experiment of one tracking server or database.
 
@@ -29,16 +37,9 @@ class Store:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
-        # MLflow's own defaults let an absent server hang a client for four minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
-            logging.getLogger(name).setLevel(logging.ERROR)
+        _prepare_mlflow()
         self._uri, self._experiment, self._artifacts = uri, experiment, artifacts
-        self._make_client: Callable[[], Any] = lambda: MlflowClient(tracking_uri=uri)
+        self._make_client: Callable[[], Any] = lambda: make_client(uri)
 
     def connect(self) -> None:
         """Opens the store and finds or makes the experiment."""
@@ -151,6 +152,18 @@ class Store:
                     raise
             found = self._client.get_experiment_by_name(self._experiment)
         self._experiment_id, self._created_ms = found.experiment_id, found.creation_time
+
+
+def _prepare_mlflow() -> None:
+    # MLflow's own defaults let an absent server hang a client for four minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient  # noqa: F401 - slow, so before the clock of a connection
+
+    for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
