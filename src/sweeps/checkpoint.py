@@ -108,7 +108,9 @@ def load(path: Path) -> TrainState:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(f"{path} cannot be read: {reason}.") from error
     except (pickle.UnpicklingError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} holds more than a training state.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: it holds more than a training state."
+        ) from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT}.")
     return TrainState(**fields)

@@ -229,9 +229,7 @@ def _train(
             trainer.restore(state)
             log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
         with PointWriter(paths.metrics, keep=trainer.state.points) as points:
-            stop_signal, stopped = _train_until_asked(
-                trainer, request, record, paths, points, observe
-            )
+            stop_signal, stopped = _train_until_asked(trainer, request, record, points, observe)
         outcome = "diverged" if trainer.diverged else "stopped" if stopped else "finished"
         outcome = "interrupted" if stop_signal else outcome
         if outcome == "finished" and trainer.state.best_model:
@@ -255,7 +253,6 @@ def _train_until_asked(
     trainer: Trainer,
     request: RunRequest,
     record: RunRecord,
-    paths: RunPaths,
     points: PointWriter,
     observe: Observer | None,
 ) -> tuple[int | None, bool]:
@@ -270,7 +267,7 @@ def _train_until_asked(
             due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
             if report.epoch_done or due or stop.signum is not None:
                 points.sync()
-                checkpoint.save(paths, trainer.capture())
+                checkpoint.save(RunPaths(request.folder), trainer.capture())
                 saved_at = time.monotonic()
             if stop.signum is not None or stopped:
                 return stop.signum, stopped
