@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config.saved import printable
+from sweeps.standing import LIBRARIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "sweeps")
-"""Whose code makes the numbers; Hydra, MLflow and others only carry them."""
 
 SHOWN_DIFF_LINES = 40
 
@@ -25,6 +23,7 @@ class Situation:
     Attributes:
         environment: Python, platform and package versions.
         numerics: The device's name and torch's switches; empty for runs that did not keep them.
+        code: Hash of the source that trains; empty for runs that did not keep it.
         git: Commit, branch and dirty flag.
         diff: Uncommitted changes.
         device: Such as 'cpu' or 'cuda:0'.
@@ -34,6 +33,7 @@ class Situation:
 
     environment: dict[str, Any]
     numerics: dict[str, Any]
+    code: str
     git: dict[str, Any]
     diff: bytes
     device: str
@@ -61,6 +61,8 @@ def compare_situations(
         now: Ours.
         new_keys: Keys of the config that the original did not have and that took their default.
     """
+    # The source itself says whether the code is the same; a commit may have changed the README.
+    same_code = bool(then.code) and then.code == now.code
     packages = then.environment.get("packages", {}), now.environment.get("packages", {})
     pairs: list[tuple[str, Any, Any, bool]] = [
         ("Python", then.environment.get("python"), now.environment.get("python"), False),
@@ -70,8 +72,9 @@ def compare_situations(
         ("device", then.device, now.device, True),
         *_numerics(then.numerics, now.numerics),
         ("threads", then.threads, now.threads, True),
-        ("git commit", then.git.get("commit"), now.git.get("commit"), True),
-        ("uncommitted changes", _diff_name(then.diff), _diff_name(now.diff), True),
+        ("code", then.code or now.code, now.code, True),
+        ("git commit", then.git.get("commit"), now.git.get("commit"), not same_code),
+        ("uncommitted changes", _diff_name(then.diff), _diff_name(now.diff), not same_code),
         ("data digest", then.data_digest, now.data_digest, True),
         ("config keys", None, ", ".join(new_keys) or None, False),
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sweeps.config import TrackingConfig, from_mapping, identity
+from sweeps.config.identity import targets
 from sweeps.config.saved import printable, resolve_references, with_defaults
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths
@@ -27,6 +28,7 @@ from sweeps.reproduction.proof import Proof
 from sweeps.reproduction.record import find_place, mirrored, tag_both, write_proof
 from sweeps.reproduction.source import file_digest, load_original
 from sweeps.runner import RunRequest, check, run
+from sweeps.standing import code_digest
 from sweeps.tracking import tracking_uri
 from sweeps.tracking.environment import capture_environment, capture_git
 
@@ -90,7 +92,7 @@ def reproduce(options: Options) -> Verdict:
     original = load_original(options.run, best=options.best, output_dir=options.output_dir, uri=uri)
     config, new_keys = _config(original, options)
     threads = options.threads or original.record.threads
-    differences = _differences(original, config, threads, new_keys, options)
+    differences = _differences(original, config, threads, new_keys)
     _say_differences(original, differences)
     _refuse(differences, options)
     check(config)  # what cannot be built is refused before anything is written
@@ -165,18 +167,19 @@ def _fresh_name(config: Config) -> str:
 
 
 def _differences(
-    original: Original, config: Config, threads: int, new_keys: list[str], options: Options
+    original: Original, config: Config, threads: int, new_keys: list[str]
 ) -> list[Difference]:
     from sweeps.build import find_device, load_dataset, set_determinism
     from sweeps.numerics import describe_numerics
 
     device = find_device(config.device)
     set_determinism(deterministic=config.deterministic)
-    git, diff = capture_git(_existing(options.output_dir.absolute()))
+    git, diff = capture_git(Path.cwd())
     record = original.record
     then = Situation(
         environment=record.environment,
         numerics=record.numerics,
+        code=record.code,
         git=record.git,
         diff=original.diff,
         device=record.device,
@@ -186,6 +189,7 @@ def _differences(
     now = Situation(
         environment=capture_environment(),
         numerics=describe_numerics(device),
+        code=code_digest(targets(config)),
         git=git,
         diff=diff,
         device=str(device),
@@ -193,10 +197,6 @@ def _differences(
         data_digest=load_dataset(config).digest,
     )
     return compare_situations(then, now, new_keys)
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def _say_differences(original: Original, differences: list[Difference]) -> None:
