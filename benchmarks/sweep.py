@@ -119,11 +119,12 @@ def compare_arms(folder: Path, root: Path, arguments: argparse.Namespace) -> Non
     print_arms(seconds, accuracies)
 
 
-def training(root: Path, epochs: int) -> list[str]:
+def training(root: Path, epochs: int, val_fraction: float = 0) -> list[str]:
     """Returns the notes' training as overrides of our command, without optimizer and rate."""
     return [
-        *("data=image_folder", f"data.root={root}", "data.image_size=32", "data.val_fraction=0"),
-        *("data.normalize=false", "objective=test_accuracy", "model=swagger_cifar", "device=cpu"),
+        *("data=image_folder", f"data.root={root}", "data.image_size=32", "data.normalize=false"),
+        *(f"data.val_fraction={val_fraction}", "model=swagger_cifar", "device=cpu"),
+        f"objective={'val' if val_fraction else 'test'}_accuracy",
         *(f"batch_size={BATCH}", f"epochs={epochs}", f"log_every={LOG_EVERY}"),
     ]
 
@@ -392,8 +393,8 @@ def pss_while_training(
     import psutil
 
     name = f"memory{time.time_ns()}"
-    settings = [*training(root, 1_000_000), f"name={name}", "tracking=none", "lr=0.003,0.001"]
-    settings += [f"workers={workers}", "threads=1", f"data.val_fraction={val_fraction}"]
+    settings = [*training(root, 1_000_000, val_fraction), f"name={name}", "tracking=none"]
+    settings += [f"workers={workers}", "threads=1", "lr=0.003,0.001"]
     samples: list[tuple[float, float, float]] = []
     with (folder / "memory.log").open("w") as output:
         sweep = subprocess.Popen(

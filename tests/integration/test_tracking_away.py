@@ -57,7 +57,7 @@ def test_a_sweep_is_refused_at_the_start_and_leaves_nothing(tmp_path: Path, serv
         assert "Traceback" not in out + err
         assert not (tmp_path / mode / "outputs").exists()
         proxies[mode].stop()
-    assert time.monotonic() - began < 60  # 20 s each on a machine that does nothing else
+    assert time.monotonic() - began < 150  # 20 s where nothing else runs; MLflow itself waits 4 min
 
 
 def test_what_was_trained_offline_is_sent_later(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sweeps.records import RunRecord
 
-COLUMNS = ("rank", "cell", "objective", "epoch", "test_accuracy", "seconds", "outcome")
+COLUMNS = ("rank", "cell", "objective", "epoch", "test", "seconds", "outcome")
 
 Entry = tuple["RunRecord", "Path"]
 
@@ -54,13 +54,14 @@ def rows(entries: Sequence[Entry]) -> list[list[str]]:
     """Returns the table's cells as text, one row a run, in the order of `COLUMNS`."""
     ranked = rank(entries)
     labels = cell_labels([record for record, _ in ranked])
+    beside = _beside(entries)
     return [
         [
             str(place) if record.outcome == "finished" else "-",
             label,
             _number(record.objective_value if record.outcome == "finished" else None),
             str(record.best_epoch or "-"),
-            _number(record.metrics.get("test_accuracy")),
+            _number(record.metrics.get(beside)),
             f"{record.seconds:.1f}",
             record.outcome or "unfinished",
         ]
@@ -98,11 +99,13 @@ def csv_table(entries: Sequence[Entry]) -> str:
     """Returns the table as CSV with full precision and the folder of each run."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*COLUMNS, "error", "folder"])
+    beside = _beside(entries)
+    header = [beside if column == "test" else column for column in COLUMNS]
+    writer.writerow([*header, "error", "folder"])
     for row, (record, folder) in zip(rows(entries), rank(entries), strict=True):
         exact = dict(zip(COLUMNS, row, strict=True)) | {
             "objective": record.objective_value,
-            "test_accuracy": record.metrics.get("test_accuracy"),
+            "test": record.metrics.get(beside),
             "seconds": record.seconds,
         }
         writer.writerow([*exact.values(), record.error or "", folder])
@@ -111,7 +114,13 @@ def csv_table(entries: Sequence[Entry]) -> str:
 
 def _titles(entries: Sequence[Entry]) -> list[str]:
     objective = entries[0][0].objective if entries else "objective"
-    return ["#", "cell", objective, "at epoch", "test_accuracy", "seconds", "outcome"]
+    return ["#", "cell", objective, "at epoch", _beside(entries), "seconds", "outcome"]
+
+
+def _beside(entries: Sequence[Entry]) -> str:
+    """Returns the metric shown beside the objective."""
+    by_accuracy = bool(entries) and entries[0][0].objective == "test_accuracy"
+    return "test_loss" if by_accuracy else "test_accuracy"
 
 
 def _number(value: float | None) -> str:
