@@ -1,7 +1,6 @@
 """The program as a person starts it: real processes, real folders, a real SQLite store."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,38 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-
-QUICK = ["data=synthetic", "model=linear", "epochs=2"]
-
-
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    env |= {"SWEEPS_CACHE": str(folder / "cache"), "HYDRA_FULL_ERROR": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeps.train", *arguments],
-        cwd=folder,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def train(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(folder, *arguments)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def client(folder: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db")
-
-
-def all_runs(folder: Path):  # type: ignore[no-untyped-def]
-    store = client(folder)
-    experiment = store.get_experiment_by_name("sweeps")
-    return [] if experiment is None else list(store.search_runs([experiment.experiment_id]))
+from harness.program import QUICK, all_runs, client, start, train
 
 
 def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
@@ -73,7 +41,7 @@ def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
 
     code, out, err = train(tmp_path, "-m", "name=s", "lr=0.1,0.01", "optimizer=sgd,adam", *QUICK)
     assert (code, err) == (0, "")
-    assert out.count("is finished already") == 4
+    assert "Sweep of 4 runs (0 to run)" in out
     assert len(all_runs(tmp_path)) == 5
 
 
@@ -136,6 +104,7 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
+    assert "To continue: python -m sweeps.train" in out
     assert process.returncode == 128 + signal.SIGTERM, out + err
     record = json.loads((tmp_path / "outputs/runs/cut/run.json").read_text())
     assert (record["outcome"], record["status"]) == ("interrupted", "KILLED")

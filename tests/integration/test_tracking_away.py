@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import signal
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class Ending:
     """What has become of a run whose server went away in the middle.
 
     Attributes:
-        leave_s: Time from the end of the training to the end of the process.
+        leave_s: Time from the end of the training, or from Ctrl-C, to the end of the process.
         synced: Exit code and output of the later `sweeps.sync`; None where it was not run.
     """
 
@@ -112,7 +113,14 @@ class Ending:
         return record.parent
 
 
-FATES = ("back", "hang", "fail", "refuse")
+FATES = {
+    "back": "refuse",
+    "hang": "hang",
+    "fail": "fail",
+    "refuse": "refuse",
+    "interrupt": "hang",
+}
+"""What the server does to each run; 'back' then gets it back, 'interrupt' is stopped by Ctrl-C."""
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +134,16 @@ def endings(tmp_path_factory: pytest.TempPathFactory, server: Server) -> dict[st
         tracking = ["tracking=none"]
         if fate in proxies:
             tracking = [f"tracking.uri={proxies[fate].uri}", f"tracking.experiment={fate}"]
+            tracking += ["tracking.system_metrics_after_s=0"]  # MLflow's own thread waits too
         processes[fate] = start(root / fate, f"name={fate}", *SLOW, *ALONE, *tracking)
     for fate, proxy in proxies.items():
         _wait(processes[fate], lambda fate=fate: _sent(root / fate))  # type: ignore[misc]
         assert _record(root / fate)["status"] == "RUNNING", "it ended before its server went away"
-        proxy.switch("refuse" if fate == "back" else fate)  # type: ignore[arg-type]
+        proxy.switch(FATES[fate])  # type: ignore[arg-type]
+    processes["interrupt"].send_signal(signal.SIGINT)  # the last: its server has just gone
+    asked, ends = time.time(), dict[str, float]()
     _wait(processes["back"], lambda: WARNING in _log(root / "back"))
     proxies["back"].switch("pass")
-    ends: dict[str, float] = {}
     while len(ends) < len(processes):
         for fate, process in processes.items():
             if fate not in ends and process.poll() is not None:
@@ -149,12 +159,11 @@ def endings(tmp_path_factory: pytest.TempPathFactory, server: Server) -> dict[st
     synced = {fate: finish(process) for fate, process in syncs.items()}
     for proxy in proxies.values():
         proxy.stop()
+    trained = {fate: _record(root / fate)["ended_ms"] / 1000 for fate in processes}
+    trained["interrupt"] = asked
     return {
         fate: Ending(
-            root / fate,
-            *results[fate],
-            leave_s=ends[fate] - _record(root / fate)["ended_ms"] / 1000,
-            synced=synced.get(fate),
+            root / fate, *results[fate], ends[fate] - trained[fate], synced=synced.get(fate)
         )
         for fate in processes
     }
@@ -193,6 +202,14 @@ def test_a_server_that_never_comes_back_is_named(
     assert code == 2, out
     assert len(err.splitlines()) == 1, err
     assert "cannot be used: Connection refused" in err
+
+
+def test_ctrl_c_does_not_wait_for_a_silent_server(endings: dict[str, Ending]) -> None:
+    end = endings["interrupt"]
+    assert end.code == 128 + signal.SIGINT, end.out
+    assert "To continue: python -m sweeps.train" in end.out
+    assert _record(end.folder)["outcome"] == "interrupted"
+    assert end.leave_s < 20, f"{end.leave_s:.0f} s to leave"  # 10 s where nothing else runs
 
 
 def _assert_trained_on(end: Ending, untracked: Ending) -> None:
