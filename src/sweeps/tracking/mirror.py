@@ -38,6 +38,8 @@ IMPORT_TIMEOUT_S = 120.0
 SERVER_TIMEOUT_S = 10.0
 GIVE_UP_ROUND_AFTER_S = 10.0
 TRY_AGAIN_FOR_S = 15.0
+QUIET_S = 4.0
+MEASURING_ENDS_WITHIN_S = 2.0
 LEAVE_WITHIN_S = 6.0
 """On Ctrl-C: what the store does not take in this time is sent by the next command."""
 
@@ -161,7 +163,10 @@ class Mirror:
             self._connected.wait(IMPORT_TIMEOUT_S)
         if not self._connected.is_set():
             return  # it never answered: nothing was promised to it, and the thread is a daemon
-        self._thread.join(timeout_s)
+        self._thread.join(min(timeout_s, QUIET_S))
+        if self._thread.is_alive() and timeout_s > QUIET_S:
+            log.info("Sending the rest to MLflow ...")
+            self._thread.join(timeout_s - QUIET_S)
         if not self.complete:
             watched = [paths.folder for paths in self._sweeps] + [p.folder for p in self._runs]
             folders = [os.path.relpath(folder) for folder in watched]
@@ -375,8 +380,15 @@ class Mirror:
     def _stop_measuring(self, run_id: str) -> None:
         monitor = self._monitors.pop(run_id, None)
         if monitor is not None:
-            with contextlib.suppress(Exception):
-                monitor.finish()
+            # It waits for the store, for as long as a silent server keeps it waiting.
+            ending = threading.Thread(target=_finish, args=(monitor,), daemon=True)
+            ending.start()
+            ending.join(MEASURING_ENDS_WITHIN_S)
+
+
+def _finish(monitor: Any) -> None:
+    with contextlib.suppress(Exception):  # no measurement is worth a message
+        monitor.finish()
 
 
 def _new_points(path: Path, sent: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -410,5 +422,9 @@ def _short(error: Exception) -> str:
     # A failed connection is a page of nested exceptions whose last words say it all.
     if found := re.findall(r"\[Errno -?\d+\] ([^'\")]+)", str(error)):
         return str(found[-1]).strip()
+    if "timed out" in str(error):
+        return "it does not answer"
+    if found := re.findall(r"too many (\d+) error responses", str(error)):
+        return f"it answers {found[-1]}"
     lines = str(error).strip().splitlines() or [repr(error)]
     return lines[0][:200]

@@ -155,15 +155,16 @@ class Store:
 
 
 def _prepare_mlflow() -> None:
-    # MLflow's own defaults let an absent server hang a client for four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # MLflow's own defaults let an absent server hang a client for four minutes, and repeat a request
+    # whose answer was lost, which makes a second run. The mirror tries again itself.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient  # noqa: F401 - slow, so before the clock of a connection
 
     for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
