@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 from harness.program import all_runs, train
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase
 
 from hydra_plugins.sweeps_plugins.local import LocalLauncher
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def no_version_base() -> None:
+    """Hydra's suites expect the behaviour of a program that has named no version."""
+    Singleton._instances.pop(VersionBase, None)
 
 
 def test_hydra_finds_it() -> None:
