@@ -22,7 +22,7 @@ from sweeps.config.rerun import from_saved_run
 from sweeps.config.saved import to_saved_yaml
 from sweeps.errors import SweepsError
 from sweeps.interrupts import Interrupted, command, raising_signals
-from sweeps.paths import RunPaths, SweepPaths, conf_dir
+from sweeps.paths import RunPaths, SweepPaths, conf_dir, lock_holder
 
 if TYPE_CHECKING:
     from sweeps.records import RunRecord
@@ -80,7 +80,7 @@ def _run_alone(request: RunRequest) -> float | None:
         log.warning("Interrupted. To continue: %s", command(request.config.name))
         raise
     finally:
-        _remove_if_empty(request.folder)
+        _remove_refused(request.folder)
     _say_result(request, record)
     return record.objective_value
 
@@ -154,7 +154,7 @@ def _request(cfg: DictConfig) -> RunRequest:
     try:
         config = parse(cfg)
     except SweepsError:
-        _remove_if_empty(folder)
+        _remove_refused(folder)
         raise
     choices = {
         str(group): str(choice)
@@ -176,8 +176,14 @@ def _request(cfg: DictConfig) -> RunRequest:
     )
 
 
-def _remove_if_empty(folder: Path) -> None:
+def _remove_refused(folder: Path) -> None:
+    """Leaves nothing of a run that never began, such as a log of its check."""
+    paths = RunPaths(folder)
+    if paths.record.exists() or lock_holder(paths.lock) is not None:
+        return
     with contextlib.suppress(OSError):
+        for path in (paths.log, paths.lock):
+            path.unlink(missing_ok=True)
         folder.rmdir()
         folder.parent.rmdir()
 
