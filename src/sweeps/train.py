@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 import sys
@@ -44,13 +45,13 @@ def _task(cfg: DictConfig) -> float | None:
         return _run(cfg)
     try:
         return _run(cfg)
-    except SweepsError as error:
+    except (SweepsError, OSError) as error:
         # Raised here, Hydra would print a line of its own before ours.
         _refusals.append(error)
         return None
 
 
-_refusals: list[SweepsError] = []
+_refusals: list[SweepsError | OSError] = []
 
 
 def _run(cfg: DictConfig) -> float | None:
@@ -138,10 +139,13 @@ def _explain(error: Exception) -> tuple[str | None, int]:
     if isinstance(inner, SweepsError):
         return str(inner), inner.exit_code
     if isinstance(error, OSError) and error.filename is not None:
-        return (
-            f"Cannot write {error.filename}: {error.strerror}."
-            " Choose another folder with output_dir=..."
-        ), 2
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = (
+            "Free some space and type the same command: it continues."
+            if full
+            else "Choose another folder with output_dir=..."
+        )
+        return f"Cannot write {error.filename}: {error.strerror}. {remedy}", 2
     return explain(error), 2
 
 

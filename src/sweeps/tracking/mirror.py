@@ -369,10 +369,8 @@ class Mirror:
             return
         self._monitors[run_id] = None  # one try: no measurement is worth a run's points
         with contextlib.suppress(Exception):
-            import mlflow
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-            mlflow.set_tracking_uri(self._uri)
             monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=self._uri)  # type: ignore[no-untyped-call]
             monitor.start()
             self._monitors[run_id] = monitor
