@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from harness.program import QUICK, all_runs, finish, points, start, train
+from harness.program import QUICK, all_runs, client, finish, points, start, train
 
 from sweeps.paths import RunPaths, SweepPaths
-from sweeps.records import RunRecord, SweepRecord
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from sweeps.points import read_points
+from sweeps.records import RunRecord
 
 COMMAND = ["-m", "name=s", *QUICK, "workers=2"]
 
@@ -112,25 +110,19 @@ def test_sync_sends_what_was_made_offline_and_closes_orphans(tmp_path: Path) -> 
     assert record is not None
     record.status, record.outcome, record.ended_ms = "RUNNING", None, None
     record.save(orphan)
-    sweep = SweepRecord.load(SweepPaths(folder))
-    assert sweep is not None
     for _ in range(2):
         code, out, err = finish(start(tmp_path, str(folder), module="sweeps.sync"))
         assert (code, err) == (0, "")
         assert "2 runs, all is sent" in out
         runs = all_runs(tmp_path)
         assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
-    written = {path.name: points(path) for path in folder.iterdir() if (path / "run.json").exists()}
-    for run in runs:
-        if "mlflow.parentRunId" not in run.data.tags:
-            continue
-        times = [p["time_ms"] for p in map(json.loads, _lines(run.data.tags["sweeps.folder"]))]
-        assert len(written) == 2
-        assert run.info.start_time <= min(times)
-
-
-def _lines(folder: str) -> list[str]:
-    return (RunPaths(__import__("pathlib").Path(folder)).metrics).read_text().splitlines()
+        children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        for run in children:
+            written = read_points(RunPaths(Path(run.data.tags["sweeps.folder"])).metrics)
+            expected = [(p["step"], p["time_ms"]) for p in written if p["key"] == "val_loss"]
+            history = client(tmp_path).get_metric_history(run.info.run_id, "val_loss")
+            assert len(history) == len(expected) > 0
+            assert sorted((p.step, p.timestamp) for p in history) == sorted(expected)
 
 
 def test_a_study_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:

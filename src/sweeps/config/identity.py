@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sweeps.config.parse import find_targets
 from sweeps.config.schema import GROUPS
 
 if TYPE_CHECKING:
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
 
     from sweeps.config.schema import Config
 
-NOT_IDENTITY = (
-    "name",
-    "output_dir",
-    "tracking",
-    "trusted_targets",
+PLACE = ("name", "output_dir", "tracking", "trusted_targets")
+"""Where a run is kept and how it is shown."""
+
+SCHEDULING = (
     "checkpoint_every_s",
     "refresh",
     "plan",
@@ -28,9 +28,10 @@ NOT_IDENTITY = (
     "on_error",
     "retries",
 )
-"""Where a run is kept, how it is shown and scheduled: changing these does not change a result."""
+"""When and how often it is run."""
 
-NOT_SHOWN = ("name", *NOT_IDENTITY[NOT_IDENTITY.index("checkpoint_every_s") :])
+NOT_IDENTITY = (*PLACE, *SCHEDULING)
+"""Changing these does not change a result."""
 
 
 def identity(config: Config) -> str:
@@ -60,15 +61,15 @@ def cell_name(overrides: Iterable[str], run_identity: str) -> str:
 
 
 def targets(config: Config) -> list[str]:
-    """Returns the classes and functions that a run is made of."""
-    return [getattr(config, group)["_target_"] for group in GROUPS]
+    """Returns the classes and functions that a run is made of, nested ones too."""
+    return [str(t) for group in GROUPS for _, t in find_targets(getattr(config, group), group)]
 
 
 def flatten(config: Config) -> dict[str, Any]:
     """Returns as dotted keys and plain values what a person compares runs by."""
     flat: dict[str, Any] = {}
     for key, value in vars(config).items():
-        if key in NOT_SHOWN:
+        if key == "name" or key in SCHEDULING:
             continue
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": item for inner, item in value.items()}

@@ -109,7 +109,7 @@ def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -
     target = values.get("_target_")
     if not isinstance(target, str):
         raise BadInputError(f"{group}._target_ must name a class; it is {target!r}.")
-    for path, nested in _targets(values, group):
+    for path, nested in find_targets(values, group):
         _check_trusted(path, nested, trusted)
     schema = TARGETS.get(target)
     if schema is not None:
@@ -122,12 +122,15 @@ def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -
     return values | _typed(common, shared, prefix=f"{group}.")
 
 
-def _targets(value: Any, path: str) -> list[tuple[str, Any]]:
+def find_targets(value: Any, path: str) -> list[tuple[str, Any]]:
+    """Returns every `_target_` in nested values, each with where it stands."""
     if isinstance(value, dict):
         own = [(f"{path}._target_", value["_target_"])] if "_target_" in value else []
-        return own + [hit for key, item in value.items() for hit in _targets(item, f"{path}.{key}")]
+        return own + [
+            hit for key, item in value.items() for hit in find_targets(item, f"{path}.{key}")
+        ]
     if isinstance(value, list):
-        return [hit for i, item in enumerate(value) for hit in _targets(item, f"{path}.{i}")]
+        return [hit for i, item in enumerate(value) for hit in find_targets(item, f"{path}.{i}")]
     return []
 
 

@@ -196,6 +196,7 @@ def _wrong_fields(record: RunRecord) -> list[str]:
             isinstance(value, dict) and isinstance(value.get("packages", {}), dict)
         ),
         "numerics": lambda value: isinstance(value, dict),
+        "code": _is_text,
         "weights_digest": lambda value: value is None or _is_text(value),
     }
     return [name for name, fits in checks.items() if not fits(getattr(record, name))]
