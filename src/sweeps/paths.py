@@ -87,6 +87,11 @@ class RunPaths:
         return self.folder / "reproduction.json"
 
     @property
+    def trial(self) -> Path:
+        """Which trial of a search this run is, and why it ended; written by the search alone."""
+        return self.folder / "trial.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files, where TensorBoard is asked for."""
         return self.folder / "tensorboard"
@@ -132,6 +137,10 @@ class SweepPaths:
     def lock(self) -> Path:
         """Held by the command that runs this sweep."""
         return self.folder / ".lock"
+
+    def trials(self) -> list[RunPaths]:
+        """Returns the folders that a search has given to a trial, in the order of their names."""
+        return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/trial.json"))]
 
     def cells(self) -> list[RunPaths]:
         """Returns the folders that hold a run, in the order of their names."""

@@ -109,6 +109,12 @@ def compose_cells(
     return cells
 
 
+def form_of(cell: Cell) -> str:
+    """Returns what decides whether a cell can be built: rates and seeds do not."""
+    varying = ("lr", "seed", "name")
+    return repr({key: value for key, value in vars(cell.config).items() if key not in varying})
+
+
 def without_duplicates(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the first cell of each identity, which is never trained twice."""
     first: dict[str, Cell] = {}

@@ -58,8 +58,10 @@ def _run(cfg: DictConfig) -> float | None:
     request = _request(cfg)
     if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
         from sweeps.runner import run
+        from sweeps.searching import observer
 
-        return run(request).objective_value
+        observe = observer(request.config, RunPaths(request.folder))
+        return run(request, observe).objective_value
     return _run_alone(request)
 
 

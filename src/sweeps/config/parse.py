@@ -16,7 +16,15 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from sweeps.config.schema import GROUPS, TARGETS, Config, DataConfig, Schedule, TrackingConfig
+from sweeps.config.schema import (
+    GROUPS,
+    TARGETS,
+    Config,
+    DataConfig,
+    Schedule,
+    SearchConfig,
+    TrackingConfig,
+)
 from sweeps.errors import BadInputError, did_you_mean
 
 TRUSTED_PREFIXES = (
@@ -35,6 +43,8 @@ OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_l
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
 ON_ERROR = ("continue", "stop")
+SAMPLERS = ("tpe", "random", "grid", "gp", "qmc")
+PRUNERS = ("none", "asha", "halving", "hyperband", "median")
 MOST_THREADS = 1024
 
 
@@ -75,6 +85,7 @@ def from_mapping(values: dict[str, Any]) -> Config:
     trusted = tuple(values.get("trusted_targets") or ())
     groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
     groups["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
+    groups["search"] = _typed(SearchConfig, values.get("search") or {}, prefix="search.")
     plain = {key: value for key, value in values.items() if key not in groups}
     config = Config(**(_typed(Config, plain, prefix="") | groups))
     _check_values(config)
@@ -213,6 +224,7 @@ def _check_values(config: Config) -> None:
     if (config.tracking["system_metrics_after_s"] or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
+    _check_search(config)
     _check_data(config)
     if config.data["_target_"] in TARGETS:
         _check_source(config.data)
@@ -234,6 +246,20 @@ def _check_launch(config: Config) -> None:
         not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
     ):
         raise BadInputError(f"workers={workers} must be auto, or 1 or more processes.")
+
+
+def _check_search(config: Config) -> None:
+    search = config.search
+    _one_of("search.sampler", search["sampler"], SAMPLERS)
+    _one_of("search.pruner", search["pruner"], PRUNERS)
+    for key, least in (("factor", 2), ("first", 1), ("warmup", 0), ("seed", 0)):
+        if search[key] < least:
+            raise BadInputError(f"search.{key}={search[key]} must be {least} or more.")
+    if config.report_every is not None and config.report_every < 1:
+        raise BadInputError(f"report_every={config.report_every} must be 1 or more, or null.")
+    trials = config.trials
+    if trials != "auto" and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
+        raise BadInputError(f"trials={trials} must be auto, or 1 or more runs.")
 
 
 def _check_settings(config: Config) -> None:

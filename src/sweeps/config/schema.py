@@ -178,6 +178,21 @@ class TrackingConfig:
 
 
 @dataclass
+class SearchConfig:
+    """How a search chooses its runs and which it stops early."""
+
+    sampler: str = "tpe"
+    pruner: str = "none"
+    factor: int = 3
+    first: int = 1
+    warmup: int = 0
+    within: list[str] = field(default_factory=list)
+    seed: int = 0
+    points: list[dict[str, Any]] = field(default_factory=list)
+    learn_from: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Config:
     """One run, complete. Groups are plain mappings here; `parse` types them by their `_target_`."""
 
@@ -210,6 +225,9 @@ class Config:
     timeout_s: float | None = None
     on_error: str = "continue"
     retries: int = 0
+    search: dict[str, Any] = field(default_factory=dict)
+    trials: Any = "auto"
+    report_every: int | None = None
 
 
 TARGETS: dict[str, type] = {
