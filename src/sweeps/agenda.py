@@ -44,6 +44,9 @@ class Agenda(Protocol):
     samples: Sequence[Cell]
     """Cells that stand for all: they are checked before anything starts."""
 
+    left_out: str
+    """Which combinations are no runs, in words, or ''."""
+
     @property
     def total(self) -> int:
         """How many runs there will be."""
@@ -88,10 +91,11 @@ class GridAgenda:
 
     Args:
         asked: All combinations, repeated ones too.
+        left_out: Which are left out.
     """
 
-    def __init__(self, asked: Sequence[Cell]) -> None:
-        self._asked = asked
+    def __init__(self, asked: Sequence[Cell], left_out: str = "") -> None:
+        self._asked, self.left_out = asked, left_out
         self.samples: Sequence[Cell] = without_duplicates(asked)
         labels = reporting.labels([cell.overrides for cell in self.samples])
         self._labels = dict(zip((cell.folder for cell in self.samples), labels, strict=True))

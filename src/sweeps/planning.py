@@ -24,6 +24,8 @@ def show_plan(agenda: Agenda, paths: SweepPaths) -> None:
     lines = [f"{state:{width}}  {label}" for state, label in listed]
     log.info("\n%s\n", "\n".join(lines))
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if agenda.left_out:
+        log.info("%s", agenda.left_out)
     log.info("%d runs: %s. Nothing was started.", len(listed), counts)
     left = sum(state in ("new", "to continue", "to run again") for state in states)
     records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]

@@ -102,6 +102,7 @@ class SearchAgenda:
         self._cells: dict[int, Cell] = {}
         self._running: set[int] = set()
         self._exhausted = False
+        self.left_out = space.left_out() if space.finite else ""
         self.samples = [compose(overrides) for overrides in _samples(space)]
         self.total = self._total()
 

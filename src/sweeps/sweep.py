@@ -105,7 +105,8 @@ def _agenda(
     space = parse_space(arguments, hydra_context, master)
     if not searching:
         _refuse_search_settings(arguments)
-        return GridAgenda(compose_cells(space.grid(), hydra_context, master))
+        cells = compose_cells(space.grid(), hydra_context, master)
+        return GridAgenda(cells, space.left_out())
     from sweeps.searching import SearchAgenda
 
     def compose(overrides: list[str]) -> Cell:

@@ -29,8 +29,11 @@ SCHEDULING = (
     "retries",
     "search",
     "trials",
+    "zip",
+    "exclude",
+    "only",
 )
-"""When and how often it is run."""
+"""When and how often it is run, and beside which others."""
 
 NOT_IDENTITY = (*PLACE, *SCHEDULING)
 """Changing these does not change a result."""

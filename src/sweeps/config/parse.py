@@ -25,6 +25,7 @@ from sweeps.config.schema import (
     SearchConfig,
     TrackingConfig,
 )
+from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
 from sweeps.errors import BadInputError, did_you_mean
 
 TRUSTED_PREFIXES = (
@@ -225,6 +226,7 @@ def _check_values(config: Config) -> None:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
     _check_search(config)
+    _check_bonds(config)
     _check_data(config)
     if config.data["_target_"] in TARGETS:
         _check_source(config.data)
@@ -260,6 +262,15 @@ def _check_search(config: Config) -> None:
     trials = config.trials
     if trials != "auto" and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
         raise BadInputError(f"trials={trials} must be auto, or 1 or more runs.")
+
+
+def _check_bonds(config: Config) -> None:
+    """Checks what says which axes belong together for its form; the sweep knows its axes."""
+    read_zip(config.zip)
+    for sentence in read_sentences("exclude", config.exclude):
+        read_exclude(sentence)
+    for sentence in read_sentences("only", config.only):
+        read_only(sentence)
 
 
 def _check_settings(config: Config) -> None:

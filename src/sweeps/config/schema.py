@@ -228,6 +228,9 @@ class Config:
     search: dict[str, Any] = field(default_factory=dict)
     trials: Any = "auto"
     report_every: int | None = None
+    zip: Any = field(default_factory=list)
+    exclude: Any = field(default_factory=list)
+    only: Any = field(default_factory=list)
 
 
 TARGETS: dict[str, type] = {
