@@ -140,8 +140,7 @@ class SearchAgenda:
     def label(self, cell: Cell) -> str:
         """Returns its number and what was chosen for it."""
         trial = self._trial_of(cell)
-        several = {key for d in self._space.dimensions if len(d.options) != 1 for key in d.keys}
-        chosen = [f"{key}={value}" for key, value in trial.chosen.items() if key in several]
+        chosen = [f"{key}={value}" for key, value in trial.chosen.items()]
         return " ".join([f"{trial.number:>{len(str(self.total))}}", *chosen])
 
     def next(self) -> Cell | None:
@@ -203,7 +202,7 @@ class SearchAgenda:
         for paths in SweepPaths(self.samples[0].folder.parent).trials():
             trial = Trial.load(paths)
             assert trial is not None
-            cell = self._cell(trial.chosen)
+            cell = self._cell_of(trial.chosen)
             if cell is not None and cell.folder == paths.folder:
                 self._enter(trial, cell)
                 self._take(trial, cell)
@@ -217,7 +216,7 @@ class SearchAgenda:
             self._exhausted = True
             log.info("Every combination has been tried.")
             return None
-        cell = self._cell(chosen)
+        cell = self._cell_of(chosen)
         assert cell is not None
         trial = Trial(number, chosen)
         self._enter(trial, cell)
@@ -266,15 +265,19 @@ class SearchAgenda:
     def _trial_of(self, cell: Cell) -> Trial:
         return next(t for t in self._trials if self._cells[t.number].folder == cell.folder)
 
-    def _cell(self, chosen: Mapping[str, str]) -> Cell | None:
+    def _cell_of(self, chosen: Mapping[str, str]) -> Cell | None:
+        whole = self._proposer.complete(chosen)
+        return None if whole is None else self._cell(whole)
+
+    def _cell(self, whole: Mapping[str, str]) -> Cell | None:
         try:
-            return self._compose(self._space.overrides(chosen))
+            return self._compose(self._space.overrides(whole))
         except BadInputError as error:
             log.warning("Not tried: %s", error)
             return None
 
-    def _is_new(self, chosen: Mapping[str, str]) -> bool:
-        cell = self._cell(chosen)
+    def _is_new(self, whole: Mapping[str, str]) -> bool:
+        cell = self._cell(whole)
         return cell is not None and all(cell.folder != known.folder for known in self.cells)
 
 

@@ -16,6 +16,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
 from sweeps.config.schema import (
     GROUPS,
     TARGETS,
@@ -25,7 +26,6 @@ from sweeps.config.schema import (
     SearchConfig,
     TrackingConfig,
 )
-from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
 from sweeps.errors import BadInputError, did_you_mean
 
 TRUSTED_PREFIXES = (

@@ -48,28 +48,48 @@ class Proposer:
         known: Sequence[Trial],
         is_new: Callable[[Mapping[str, str]], bool],
     ) -> dict[str, str] | None:
-        """Returns the choices of the next trial, by key, or None where all have been tried.
+        """Returns what is chosen for the next trial, by key, or None where all has been tried.
 
         Args:
             number: Of the trial, from 0.
             trials: All trials so far, in order.
             known: Results of other studies, which the sampler learns from.
-            is_new: Whether choices are another run than each of the trials.
+            is_new: Whether complete choices are another run than each of the trials.
         """
         for point in self._points()[number:]:
             if is_new(point):
-                return point
+                return self._without_fixed(point)
         if self.search["sampler"] != "grid":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna's own, such as that a sampler is new
                 for chosen in self._sampled(number, trials, known):
                     if self.space.allowed(chosen) and is_new(chosen):
-                        return chosen
+                        return self._without_fixed(chosen)
         if not self.space.finite:
             return None
-        return next((point for point in self.listed() if is_new(point)), None)
+        found = next((point for point in self._listed() if is_new(point)), None)
+        return None if found is None else self._without_fixed(found)
 
-    def listed(self) -> list[dict[str, str]]:
+    def complete(self, chosen: Mapping[str, str]) -> dict[str, str] | None:
+        """Returns the choices of a trial with what is fixed, or None where it is of another space."""
+        whole: dict[str, str] = {}
+        for dimension in self.space.dimensions:
+            if not self.space.applies(dimension, whole):
+                continue
+            if is_fixed(dimension):
+                whole |= zip(dimension.keys, dimension.options[0], strict=True)
+            elif _fits(dimension, chosen):
+                whole |= {key: chosen[key] for key in dimension.keys}
+            else:
+                return None
+        return whole if all(whole.get(key) == value for key, value in chosen.items()) else None
+
+    def _without_fixed(self, whole: Mapping[str, str]) -> dict[str, str]:
+        """Returns what is chosen among several: what is fixed may be typed differently next time."""
+        fixed = {k for d in self.space.dimensions if is_fixed(d) for k in d.keys}
+        return {key: value for key, value in whole.items() if key not in fixed}
+
+    def _listed(self) -> list[dict[str, str]]:
         """Returns every combination of a finite space."""
         return [
             dict(override.split("=", maxsplit=1) for override in overrides)  # type: ignore[misc]
@@ -135,7 +155,7 @@ class Proposer:
         params: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
         for dimension in self.space.dimensions:
-            if not _fixed(dimension) and _fits(dimension, trial.chosen):
+            if not is_fixed(dimension) and _fits(dimension, trial.chosen):
                 name = _name(dimension)
                 distributions[name] = _distribution(dimension)
                 params[name] = _param(dimension, trial.chosen)
@@ -143,7 +163,7 @@ class Proposer:
 
 
 def _suggest(asked: Any, dimension: Dimension) -> dict[str, str]:
-    if _fixed(dimension):
+    if is_fixed(dimension):
         return dict(zip(dimension.keys, dimension.options[0], strict=True))
     name, interval = _name(dimension), dimension.interval
     if interval is None:
@@ -159,7 +179,8 @@ def _suggest(asked: Any, dimension: Dimension) -> dict[str, str]:
     return {name: _written(value, interval)}
 
 
-def _fixed(dimension: Dimension) -> bool:
+def is_fixed(dimension: Dimension) -> bool:
+    """Returns whether a dimension leaves nothing to choose."""
     return dimension.interval is None and len(dimension.options) == 1
 
 

@@ -308,6 +308,7 @@ class Mirror:
         assert self._store is not None
         tags = {**_source_tags(), "sweeps.identity": record.identity}
         tags |= {"sweeps.folder": str(paths.folder), "sweeps.device": record.device}
+        tags |= _trial_tags(paths)
         if parent is not None:
             tags |= {"mlflow.parentRunId": parent[0], "sweeps.sweep": parent[1]}
         if record.git:
@@ -348,7 +349,7 @@ class Mirror:
         self._store.log_files(
             run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
         )
-        tags = {"sweeps.outcome": record.outcome or "unknown"}
+        tags = {"sweeps.outcome": record.outcome or "unknown", **_trial_tags(paths)}
         if record.error is not None:
             tags["sweeps.error"] = record.error[:5000]
         if record.best_epoch is not None:
@@ -405,6 +406,14 @@ def _new_points(path: Path, sent: dict[str, Any]) -> tuple[list[dict[str, Any]],
     complete = content[: content.rfind(b"\n") + 1]
     points = [json.loads(line) for line in complete.splitlines()]
     return points, {"inode": inode, "offset": offset + len(complete)}
+
+
+def _trial_tags(paths: RunPaths) -> dict[str, str]:
+    """Returns what a search has written down of a trial, see `sweeps.search.trials`."""
+    trial = read_json(paths.trial) or {}
+    found = {f"sweeps.{key}": trial.get(key) for key in ("rung", "reason")}
+    found["sweeps.trial"] = trial.get("number")
+    return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
 def _source_tags() -> dict[str, str]:
