@@ -25,8 +25,9 @@ from sweeps.live import LiveView, duration
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.runner import restart, say_changes
+from sweeps.space import parse_space
 from sweeps.standing import changes, code_digest
-from sweeps.study import Cell, compose_cells, expand_grid, naming_cell, without_duplicates
+from sweeps.study import Cell, compose_cells, naming_cell, without_duplicates
 from sweeps.tracking import mirror_of, ui_command
 
 if TYPE_CHECKING:
@@ -54,11 +55,12 @@ def run_sweep(
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    asked = compose_cells(expand_grid(arguments, hydra_context), hydra_context, master)
+    space = parse_space(arguments, hydra_context, master)
+    asked = compose_cells(space.grid(), hydra_context, master)
     cells = without_duplicates(asked)
     config, paths = cells[0].config, SweepPaths(cells[0].folder.parent)
     if config.plan:
-        _show_plan(asked, paths)
+        _show_plan(asked, paths, space.left_out())
         return []
     with mirror_of(config) as mirror:
         facts = _check(cells, launcher)
@@ -302,7 +304,7 @@ def _show(
         log.info("Compare in the browser: %s", ui_command(config))
 
 
-def _show_plan(asked: list[Cell], paths: SweepPaths) -> None:
+def _show_plan(asked: list[Cell], paths: SweepPaths, left_out: str) -> None:
     """Says what the same command without plan=true would do; reads, and changes nothing."""
     cells = without_duplicates(asked)
     first = set(map(id, cells))
@@ -313,6 +315,8 @@ def _show_plan(asked: list[Cell], paths: SweepPaths) -> None:
     lines = [f"{state:{width}}  {label}" for state, label in zip(states, labels, strict=True)]
     log.info("\n%s\n", "\n".join(lines))
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if left_out:
+        log.info("%s", left_out)
     log.info("%d runs: %s. Nothing was started.", len(asked), counts)
     records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
     left = [cell for cell in cells if cell.standing() != "done"]

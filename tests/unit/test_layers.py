@@ -7,7 +7,7 @@ SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
     {"errors", "paths", "records", "points", "results", "standing"},
     {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop", "numerics"},
-    {"config", "build", "tracking", "reporting", "progress", "interrupts"},
+    {"config", "build", "tracking", "reporting", "progress", "interrupts", "space"},
     {"runner", "sweep", "study", "launching", "live", "closing", "reproduction"},
     {"train", "sync", "compare", "reproduce"},
 ]

@@ -27,8 +27,11 @@ SCHEDULING = (
     "timeout_s",
     "on_error",
     "retries",
+    "zip",
+    "exclude",
+    "only",
 )
-"""When and how often it is run."""
+"""When and how often it is run, and beside which others."""
 
 NOT_IDENTITY = (*PLACE, *SCHEDULING)
 """Changing these does not change a result."""

@@ -16,6 +16,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
 from sweeps.config.schema import GROUPS, TARGETS, Config, DataConfig, Schedule, TrackingConfig
 from sweeps.errors import BadInputError, did_you_mean
 
@@ -213,6 +214,7 @@ def _check_values(config: Config) -> None:
     if (config.tracking["system_metrics_after_s"] or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
+    _check_bonds(config)
     _check_data(config)
     if config.data["_target_"] in TARGETS:
         _check_source(config.data)
@@ -234,6 +236,15 @@ def _check_launch(config: Config) -> None:
         not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
     ):
         raise BadInputError(f"workers={workers} must be auto, or 1 or more processes.")
+
+
+def _check_bonds(config: Config) -> None:
+    """Checks what says which axes belong together for its form; the sweep knows its axes."""
+    read_zip(config.zip)
+    for sentence in read_sentences("exclude", config.exclude):
+        read_exclude(sentence)
+    for sentence in read_sentences("only", config.only):
+        read_only(sentence)
 
 
 def _check_settings(config: Config) -> None:

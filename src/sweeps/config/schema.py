@@ -210,6 +210,9 @@ class Config:
     timeout_s: float | None = None
     on_error: str = "continue"
     retries: int = 0
+    zip: Any = field(default_factory=list)
+    exclude: Any = field(default_factory=list)
+    only: Any = field(default_factory=list)
 
 
 TARGETS: dict[str, type] = {
