@@ -21,14 +21,15 @@ from sweeps.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-OPERATORS = {
-    "is not": "is not", "!=": "is not",
-    "is": "is", "==": "is",
-    "above": "above", "is above": "above", ">": "above",
-    "below": "below", "is below": "below", "<": "below",
-    "at least": "at least", "is at least": "at least", ">=": "at least",
-    "at most": "at most", "is at most": "at most", "<=": "at most",
-}  # fmt: skip
+SPELLINGS = {
+    "is": ("is", "=="),
+    "is not": ("is not", "!="),
+    "above": ("above", "is above", ">"),
+    "below": ("below", "is below", "<"),
+    "at least": ("at least", "is at least", ">="),
+    "at most": ("at most", "is at most", "<="),
+}
+OPERATORS = {word: name for name, spellings in SPELLINGS.items() for word in spellings}
 """Every way to write an operator."""
 
 ORDER = {
