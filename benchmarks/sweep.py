@@ -28,8 +28,8 @@ within each round.
 --many times sweeps of cells that train almost nothing. The cost of a cell is the wall clock of N cells
 less that of one, over N - 1. --checkpoints times each epoch of Adam (its state is the largest) and the
 checkpoint after it. --memory reads the proportional set size of one and of two workers while they train,
-after each has seen all images once; the copies that a validation split makes are the workers' own
-memory, not part of the arrays' column.
+after each has seen all images once, without and with a validation split: both take their images from the
+same memory-mapped arrays.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,3 +55,14 @@ def test_other_launchers_run_named_sweeps(launcher: str, tmp_path: Path) -> None
     runs = all_runs(tmp_path)
     assert len(runs) == 4
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_plan_starts_no_process(tmp_path: Path) -> None:
+    code = "import psutil, sys; sys.argv[1:] = ['-m', 'lr=0.1,0.01', 'plan=true']\n"
+    code += "from sweeps.train import main\n"
+    code += "main(); print('STARTED', psutil.Process().children())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "2 runs: 2 new. Nothing was started." in done.stdout
+    assert done.stdout.endswith("STARTED []\n"), done.stdout

@@ -14,6 +14,7 @@ from sweeps.data import Batches, Source, Split, cached, prepare
 from sweeps.data.dataset import digest
 from sweeps.data.sources import DATASETS, digits, image_folder, synthetic, torchvision_dataset
 from sweeps.errors import BadInputError
+from sweeps.seeding import generator
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,10 @@ def small(samples: int = 40) -> Source:
     return synthetic(
         samples=samples, test_samples=12, channels=3, image_size=6, classes=4, noise=0.5
     )
+
+
+def own(split: Split) -> torch.Tensor:
+    return split.contiguous().images
 
 
 def folder_source(root: Path, test_fraction: float = 0.25) -> Source:
@@ -50,11 +55,104 @@ def test_the_limit_is_the_same_for_every_seed() -> None:
     assert one.val is not None
     assert other.val is not None
     assert (len(one.train), len(one.val), len(one.test)) == (4, 4, 8)
-    pools = [torch.cat([data.train.images, data.val.images]) for data in (one, other) if data.val]
+    pools = [torch.cat([own(data.train), own(data.val)]) for data in (one, other) if data.val]
     rows = [sorted(pool.flatten(1).tolist()) for pool in pools]
     assert rows[0] == rows[1]
-    assert not torch.equal(one.train.images, other.train.images)
-    assert torch.equal(one.test.images, other.test.images)
+    assert not torch.equal(own(one.train), own(other.train))
+    assert torch.equal(own(one.test), own(other.test))
+
+
+@pytest.mark.parametrize(
+    ("val_fraction", "limit"), [(0.0, None), (0.1, None), (0.0, 300), (0.25, 300)]
+)
+def test_a_split_shares_the_images_and_gives_the_bits_of_a_copy(
+    val_fraction: float, limit: int | None
+) -> None:
+    source = digits()
+    data = prepare(source, val_fraction=val_fraction, limit=limit, seed=5)
+    pool, test = copied(source.train, limit), copied(source.test, limit)
+    parts = [(data.train, pool), (data.test, test)]
+    if data.val is not None:
+        held_out = round(len(pool) * val_fraction)
+        order = torch.randperm(len(pool), generator=generator(5, "split"))
+        val, train = (
+            Split(pool.images[part], pool.labels[part])
+            for part in (order[:held_out], order[held_out:])
+        )
+        parts = [(data.val, val), (data.train, train), (data.test, test)]
+    whole = prepare(Source(pool, test, source.classes, ""), val_fraction=0, limit=None, seed=0)
+    assert (data.mean, data.std) == (whole.mean, whole.std)
+    assert (data.val is None) == (val_fraction == 0)
+    for split, copy in parts:
+        assert split.images.data_ptr() in (
+            source.train.images.data_ptr(),
+            source.test.images.data_ptr(),
+        )
+        assert len(split) == len(copy) > 0
+        assert torch.equal(own(split), copy.images)
+        assert_same_batches(split, copy)
+
+
+def copied(split: Split, limit: int | None) -> Split:
+    if limit is None:
+        return split
+    order = torch.randperm(len(split), generator=generator(0, "limit"))[:limit]
+    return Split(split.images[order], split.labels[order])
+
+
+def assert_same_batches(split: Split, copy: Split) -> None:
+    made = [
+        Batches(
+            each,
+            batch_size=16,
+            mean=[0.3],
+            std=[0.2],
+            crop=1,
+            flip=True,
+            seed=5,
+            device=torch.device("cpu"),
+        )
+        for each in (split, copy)
+    ]
+    for pairs in (
+        [[*batches.epoch(0), *batches.epoch(3, start=1)] for batches in made],
+        [list(batches.ordered(batch_size=70)) for batches in made],
+    ):
+        assert len(pairs[0]) == len(pairs[1]) > 0
+        for (x, y), (other_x, other_y) in zip(*pairs, strict=True):
+            assert torch.equal(x, other_x)
+            assert torch.equal(y, other_y)
+
+
+def test_a_choice_of_a_choice() -> None:
+    pool = small().train
+    even = pool.take(torch.arange(0, len(pool), 2))
+    some = even.take(torch.tensor([3, 0, 3]))
+    assert torch.equal(own(some), pool.images[[6, 0, 6]])
+    assert torch.equal(some.pick(torch.tensor([1])), pool.images[:1])
+    assert torch.equal(some.labels, pool.labels[[6, 0, 6]])
+    assert pool.contiguous() is pool
+
+
+def test_a_choice_has_the_digest_of_a_copy_and_is_cached_alone() -> None:
+    source = small()
+    train = source.train.take(torch.tensor([7, 2, 9]))
+    copy = Split(source.train.images[[7, 2, 9]], source.train.labels[[7, 2, 9]])
+    assert digest(train, source.test, ()) == digest(copy, source.test, ())
+    stored = cached({"a": 1}, lambda: Source(train, source.test, (), ""))
+    assert torch.equal(stored.train.images, copy.images)
+
+
+@pytest.mark.parametrize("name", ["cuda", "meta"])
+def test_only_the_images_of_a_split_go_to_another_device(name: str) -> None:
+    device = torch.device(name)
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    chosen = small().train.take(torch.tensor([7, 2, 9]))
+    moved = chosen.to(device)
+    assert moved.images.shape == (3, 6, 6, 3)
+    assert (moved.images.device.type, moved.labels.device.type) == (name, name)
+    assert chosen.to(torch.device("cpu")) is chosen
 
 
 def test_statistics_are_of_the_whole_pool_and_never_zero() -> None:

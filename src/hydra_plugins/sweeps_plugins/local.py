@@ -27,6 +27,7 @@ class LocalLauncherConfig:
     timeout_s: float | None = "${oc.select:timeout_s,null}"  # type: ignore[assignment]
     on_error: str = "${oc.select:on_error,continue}"
     retries: int = "${oc.select:retries,0}"  # type: ignore[assignment]
+    plan: bool = "${oc.select:plan,false}"  # type: ignore[assignment]
 
 
 ConfigStore.instance().store(
@@ -43,21 +44,25 @@ class LocalLauncher(Launcher):
         timeout_s: Of one job, or None.
         on_error: 'continue', or 'stop' to start no more jobs after one has failed.
         retries: How often a job that fails is started again.
+        plan: Whether jobs are shown instead of run, so that no server is needed.
     """
 
     def __init__(
         self,
+        *,
         workers: Any,
         runs_per_gpu: int,
         timeout_s: float | None,
         on_error: str,
         retries: int,
+        plan: bool,
     ) -> None:
         super().__init__()
         from sweeps.launching import Pool
 
         self.workers = workers
         self.runs_per_gpu = runs_per_gpu
+        self.plan = plan
         self.pool = Pool(timeout_s=timeout_s, retries=retries, stop_on_error=on_error == "stop")
 
     def setup(
@@ -67,7 +72,8 @@ class LocalLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
-        self.pool.warm_up()
+        if not self.plan:
+            self.pool.warm_up()
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

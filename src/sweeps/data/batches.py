@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from sweeps.data.dataset import Split
 from sweeps.seeding import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
+
+    from sweeps.data.dataset import Split
 
 
 class Batches:
@@ -46,7 +47,7 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._split = Split(split.images.to(device), split.labels.to(device))
+        self._split = split.to(device)
         self._batch_size = batch_size
         self._crop, self._flip, self._seed = crop, flip, seed
         self._device = device
@@ -72,7 +73,7 @@ class Batches:
         order = order.to(self._device)
         for number in range(start, self.steps_per_epoch):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            images = self._split.images.index_select(0, chosen)
+            images = self._split.pick(chosen)
             if self._crop or self._flip:
                 random = generator(self._seed, "augmentation", index, number)
                 images = self._augment(images, random)
@@ -80,11 +81,7 @@ class Batches:
 
     def ordered(self, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all images in their stored order, without augmentation, for evaluation."""
-        for images, labels in zip(
-            torch.split(self._split.images, batch_size),
-            torch.split(self._split.labels, batch_size),
-            strict=True,
-        ):
+        for images, labels in self._split.chunks(batch_size):
             yield self._as_input(images), labels
 
     def _as_input(self, images: Tensor) -> Tensor:

@@ -82,12 +82,8 @@ def _write(folder: Path, source: Source) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        tensors = (
-            source.train.images,
-            source.train.labels,
-            source.test.images,
-            source.test.labels,
-        )
+        train, test = source.train.contiguous(), source.test.contiguous()
+        tensors = (train.images, train.labels, test.images, test.labels)
         for name, tensor in zip(ARRAYS, tensors, strict=True):
             np.save(temporary / f"{name}.npy", tensor.numpy())
         meta = {

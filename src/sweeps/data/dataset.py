@@ -12,27 +12,61 @@ from sweeps.errors import BadInputError
 from sweeps.seeding import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their classes.
+    """Images and their classes, or a choice of images that others choose from too.
 
     Attributes:
-        images: uint8, (n, h, w, c).
-        labels: int64, (n,), class indices.
+        images: uint8, (n, h, w, c); with `indices` those of the split are among them.
+        labels: int64, (m,), class indices of the split's own images; m is n without `indices`.
+        indices: int64, (m,), the places of the split's images in `images`; None for all, as they are.
     """
 
     images: Tensor
     labels: Tensor
+    indices: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> Split:
-        """Returns the chosen images."""
-        return Split(self.images[indices], self.labels[indices])
+    def take(self, chosen: Tensor) -> Split:
+        """Returns some images of the split, which stay where they are in memory."""
+        indices = chosen if self.indices is None else self.indices[chosen]
+        return Split(self.images, self.labels[chosen], indices)
+
+    def pick(self, chosen: Tensor) -> Tensor:
+        """Returns a copy of some images of the split, (len(chosen), h, w, c)."""
+        indices = chosen if self.indices is None else self.indices.index_select(0, chosen)
+        return self.images.index_select(0, indices)
+
+    def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the images and labels in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            images = (
+                self.images[part]
+                if self.indices is None
+                else self.images.index_select(0, self.indices[part])
+            )
+            yield images, self.labels[part]
+
+    def contiguous(self) -> Split:
+        """Returns the split with its own images alone, copied where they are a choice."""
+        if self.indices is None:
+            return self
+        return Split(self.images.index_select(0, self.indices), self.labels)
+
+    def to(self, device: torch.device) -> Split:
+        """Returns the split on a device; only its own images are moved there."""
+        if self.images.device == device:
+            return self
+        own = self.contiguous()
+        return Split(own.images.to(device), own.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -73,8 +107,9 @@ class Dataset:
 
 def digest(train: Split, test: Split, classes: tuple[str, ...]) -> str:
     """Returns 32 hexadecimal digits that change with any pixel, label or class name."""
-    sha = hashlib.sha256(repr((classes, train.images.shape, test.images.shape)).encode())
-    for split in (train, test):
+    parts = [train.contiguous(), test.contiguous()]
+    sha = hashlib.sha256(repr((classes, *(part.images.shape for part in parts))).encode())
+    for split in parts:
         sha.update(split.images.contiguous().numpy().data)
         sha.update(split.labels.contiguous().numpy().data)
     return sha.hexdigest()[:32]
@@ -115,14 +150,14 @@ def _limited(split: Split, limit: int | None) -> Split:
 
 
 def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = split.images.shape[-1]
+    _, height, width, channels = split.images.shape
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
-    for chunk in torch.split(split.images, 4096):
-        values = chunk.reshape(-1, channels).double().div_(255)
+    for images, _ in split.chunks(4096):
+        values = images.reshape(-1, channels).double().div_(255)
         total += values.sum(0)
         squares += values.square_().sum(0)
-    pixels = split.images.numel() / channels
+    pixels = len(split) * height * width
     mean = total / pixels
     std = (squares / pixels - mean**2).clamp_min(1e-8).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())
