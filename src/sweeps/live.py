@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeps import reporting
+from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CellView:
     epoch: int = 0
     started: float = 0.0
     first_step: int | None = None
-    _offset: int = 0
+    _mark: Mark = field(default_factory=Mark)
 
     def begin(self) -> None:
         """Takes that it runs from now on."""
@@ -51,13 +51,10 @@ class CellView:
         if self.record is None or self.state != "running":
             with contextlib.suppress(Exception):  # it may be half there; the next look sees it
                 self.record = RunRecord.load(self.paths)
-        with contextlib.suppress(OSError), self.paths.metrics.open("rb") as file:
-            file.seek(self._offset)
-            content = file.read()
-            complete = content[: content.rfind(b"\n") + 1]
-            self._offset += len(complete)
-            for line in complete.splitlines():
-                self._take(json.loads(line))
+        with contextlib.suppress(OSError):
+            points, self._mark = read_new(self.paths.metrics, self._mark)
+            for point in points:
+                self._take(point)
 
     def _take(self, point: dict[str, Any]) -> None:
         self.values[point["key"]] = point["value"]

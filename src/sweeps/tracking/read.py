@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TrackingUnavailableError, did_you_mean
+from sweeps.points import Point
 from sweeps.results import (
     Collection,
-    Point,
     RunResult,
     SweepResult,
     as_settings,
     best_point,
     is_finite,
 )
-from sweeps.tracking.store import KEY_TAG
+from sweeps.tracking.store import KEY_TAG, NOT_MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -210,6 +210,7 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
     value = metrics.pop(f"best_{objective}", None)
     started, ended = run.info.start_time or 0, run.info.end_time
     best_epoch = tags.get("sweeps.best_epoch")
+    epochs = params.get("epochs", "")
     return RunResult(
         key=key,
         identity=tags.get("sweeps.identity", ""),
@@ -222,8 +223,14 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
         settings=as_settings(params),
         value=value if is_finite(value) else None,
         best_epoch=int(best_epoch) if best_epoch else None,
-        metrics={key: value for key, value in metrics.items() if is_finite(value)},
-        seconds=(ended - started) / 1000 if ended else 0.0,
+        epochs_done=int(tags.get("sweeps.epochs_done", 0)),
+        epochs=int(epochs) if epochs.isdecimal() else 0,
+        metrics={
+            key: value
+            for key, value in metrics.items()
+            if is_finite(value) and not key.startswith(NOT_MEASURED)
+        },
+        seconds=float(tags.get("sweeps.seconds", (ended - started) / 1000 if ended else 0.0)),
         error=tags.get("sweeps.error"),
         data=_dataset(run),
         overrides=_overrides(run.info.run_name or ""),

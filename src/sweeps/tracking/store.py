@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY_TAG = "sweeps.key"
+SETTING = "settings/"
+"""Before a numeric setting that is a metric too: MLflow sorts params as text, metrics by size."""
+NOT_MEASURED = (SETTING, "system/", "best_")
+"""Metrics of a store that are no points of a training."""
 POINTS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
