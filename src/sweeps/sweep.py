@@ -23,6 +23,7 @@ from sweeps.launching import Slots
 from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView, duration
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
+from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.runner import restart, say_changes
 from sweeps.standing import changes, code_digest
@@ -54,7 +55,9 @@ def run_sweep(
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    asked = compose_cells(expand_grid(arguments, hydra_context), hydra_context, master)
+    grid = expand_grid(arguments, hydra_context)
+    grid = resolve_rates(grid, launcher=launcher, hydra_context=hydra_context, master=master)
+    asked = compose_cells(grid, hydra_context, master)
     cells = without_duplicates(asked)
     config, paths = cells[0].config, SweepPaths(cells[0].folder.parent)
     if config.plan:

@@ -6,9 +6,19 @@ from pathlib import Path
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
     {"errors", "paths", "records", "points", "results", "standing"},
-    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop", "numerics"},
+    {
+        "data",
+        "models",
+        "losses",
+        "schedules",
+        "seeding",
+        "checkpoint",
+        "loop",
+        "numerics",
+        "lr_curve",
+    },
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "sweep", "study", "launching", "live", "closing", "reproduction"},
+    {"runner", "range_test", "sweep", "study", "launching", "live", "closing", "reproduction"},
     {"train", "sync", "compare", "reproduce"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}

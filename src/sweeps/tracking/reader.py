@@ -95,7 +95,7 @@ class Reader:
     def _points(self, run_id: str, keys: Any) -> dict[tuple[str, int], float]:
         points: dict[tuple[str, int], float] = {}
         for key in keys:
-            if key.startswith(("system/", "best_")):
+            if key.startswith(("system/", "best_", "suggested_")):
                 continue
             # A continued run sends what it lost a second time, later.
             history = self._ask("get_metric_history", run_id, key)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY_TAG = "sweeps.key"
+PARENT_TAG = "mlflow.parentRunId"
+RANGE_TEST_TAG = "sweeps.range_test"
+""""true" on a range test: it is below what it was run for, and not to be compared with it."""
+
 POINTS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
