@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, open_dict, read_write
 
+from sweeps import reporting
 from sweeps.closing import remove_refused
-from sweeps.config import cell_name, describe, identity, parse
+from sweeps.config import cell_name, identity, parse
+from sweeps.config.identity import NOT_IDENTITY
 from sweeps.config.rates import OpenRate, open_rate, rounded
 from sweeps.config.saved import to_saved_yaml
 from sweeps.errors import BadInputError, RunFailedError
@@ -96,7 +98,7 @@ def pick_for_run(cfg: DictConfig, hydra_cfg: DictConfig, folder: Path) -> float:
             run_range_test(test)
         finally:
             remove_refused(test.folder)
-    return _say(test)
+    return _say(test, _setting(test))
 
 
 def resolve_rates(
@@ -135,7 +137,11 @@ def resolve_rates(
                 tests.setdefault(setting, test)
         final.append((overrides, rate, setting))
     _run_all(list(tests.values()), launcher)
-    picks = {setting: _say(test) for setting, test in tests.items()}
+    labels = reporting.labels([_setting(test) for test in tests.values()])
+    picks = {
+        setting: _say(test, [label])
+        for (setting, test), label in zip(tests.items(), labels, strict=True)
+    }
     return [
         cell
         for overrides, rate, setting in final
@@ -169,9 +175,9 @@ def run_range_test(request: RunRequest) -> Suggestion:
     rate = steepest([lr for lr, _ in curve], [loss for _, loss in curve])
     if rate is None:
         raise BadInputError(
-            f"The loss never fell clearly in the range test of {_label(request)}: {len(curve)} steps"
-            f" from lr {curve[0][0]:.2g} to {curve[-1][0]:.2g}, loss {curve[0][1]:.4g} to"
-            f" {curve[-1][1]:.4g}. Look at {os.path.relpath(paths.metrics)}, try another batch_size"
+            f"The range test says nothing: its loss never fell clearly in {len(curve)} steps from lr"
+            f" {curve[0][0]:.2g} (loss {curve[0][1]:.4g}) to {curve[-1][0]:.2g} (loss"
+            f" {curve[-1][1]:.4g}). Look at {os.path.relpath(paths.metrics)}, try another batch_size"
             " or optimizer, or type a number, such as lr=0.01."
         )
     found = Suggestion(rounded(rate), len(curve), record.seconds, time.time_ns() // 1_000_000)
@@ -218,8 +224,8 @@ def _refuse_plan(tests: Sequence[RunRequest]) -> None:
     for test in tests:
         if test.config.plan and Suggestion.load(RunPaths(test.folder)) is None:
             raise BadInputError(
-                f"lr=auto is not known yet for {_label(test)}: its range test has not been run, and"
-                " plan=true trains nothing. Leave plan=true out, or type numbers for lr."
+                f"lr=auto is not known yet{_for(_setting(test))}: its range test has not been run,"
+                " and plan=true trains nothing. Leave plan=true out, or type numbers for lr."
             )
 
 
@@ -294,12 +300,12 @@ def _read_curve(paths: RunPaths) -> list[tuple[float, float]]:
     return [(rates[step], losses[step]) for step in sorted(losses)]
 
 
-def _say(test: RunRequest) -> float:
+def _say(test: RunRequest, setting: Sequence[str]) -> float:
     found = Suggestion.load(RunPaths(test.folder))
     assert found is not None
     log.info(
-        "Range test for %s: lr %g (loss fell fastest there; %d steps, %.1f s)",
-        _label(test),
+        "Range test%s: lr %g (loss fell fastest there; %d steps, %.1f s)",
+        _for(setting),
         found.lr,
         found.steps,
         found.seconds,
@@ -307,8 +313,14 @@ def _say(test: RunRequest) -> float:
     return found.lr
 
 
-def _label(test: RunRequest) -> str:
-    return describe(item for item in test.overrides if _key(item) != "schedule").replace(",", " ")
+def _for(setting: Sequence[str]) -> str:
+    words = " ".join(setting)
+    return f" for {words}" if words else ""
+
+
+def _setting(test: RunRequest) -> list[str]:
+    """Returns what was typed for a range test and changes it."""
+    return [item for item in test.overrides if _key(item) not in (*ITS_OWN, "seed", *NOT_IDENTITY)]
 
 
 def _key(override: str) -> str:
