@@ -92,6 +92,11 @@ class RunPaths:
         return self.folder / "trial.json"
 
     @property
+    def suggested_lr(self) -> Path:
+        """What a range test picked; written by `sweeps.range_test` alone."""
+        return self.folder / "suggested_lr.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files, where TensorBoard is asked for."""
         return self.folder / "tensorboard"
@@ -160,6 +165,19 @@ class SweepPaths:
     def note(self) -> Path:
         """The answer and the table in Markdown, the description of the parent run."""
         return self.folder / "note.md"
+
+
+def range_test_paths(folder: Path, name: str) -> RunPaths:
+    """Returns where a range test lives: in the folder of its run or sweep, out of sight of `cells`."""
+    return RunPaths(folder / "range_tests" / name)
+
+
+def range_tests(folder: Path) -> list[RunPaths]:
+    """Returns the range tests of a run or a sweep, in the order of their names."""
+    return [
+        RunPaths(path.parent)
+        for path in sorted(range_test_paths(folder, "*").folder.parent.glob("*/run.json"))
+    ]
 
 
 def conf_dir() -> Path:

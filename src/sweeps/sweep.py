@@ -25,6 +25,7 @@ from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.planning import show_plan
+from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
@@ -69,7 +70,7 @@ def run_sweep(
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    agenda = _agenda(arguments, searching, hydra_context, master)
+    agenda = _agenda(arguments, searching, launcher, hydra_context, master)
     config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
     if config.plan:
         show_plan(agenda, paths)
@@ -100,13 +101,19 @@ def run_sweep(
 
 
 def _agenda(
-    arguments: Sequence[str], searching: bool, hydra_context: HydraContext, master: DictConfig
+    arguments: Sequence[str],
+    searching: bool,
+    launcher: Launcher,
+    hydra_context: HydraContext,
+    master: DictConfig,
 ) -> Agenda:
     space = parse_space(arguments, hydra_context, master)
     if not searching:
         _refuse_search_settings(arguments)
-        cells = compose_cells(space.grid(), hydra_context, master)
-        return GridAgenda(cells, space.left_out())
+        grid = resolve_rates(
+            space.grid(), launcher=launcher, hydra_context=hydra_context, master=master
+        )
+        return GridAgenda(compose_cells(grid, hydra_context, master), space.left_out())
     from sweeps.searching import SearchAgenda
 
     def compose(overrides: list[str]) -> Cell:

@@ -16,6 +16,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from sweeps.config.rates import parse_rate
 from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
 from sweeps.config.schema import (
     GROUPS,
@@ -84,11 +85,20 @@ def from_mapping(values: dict[str, Any]) -> Config:
         if not isinstance(values.get(key), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
+    if parse_rate(values.get("lr")) is not None:
+        raise BadInputError(
+            f"lr={values['lr']} is worked out by a single run, or a sweep with hydra/sweeper=grid,"
+            " before it trains. Type a number here, such as lr=0.01."
+        )
+    # First, so that a rate that is no number is called lr, and not by a group that refers to it.
+    plain = {
+        key: value for key, value in values.items() if key not in (*GROUPS, "tracking", "search")
+    }
+    typed = _typed(Config, plain, prefix="")
     groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
     groups["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
     groups["search"] = _typed(SearchConfig, values.get("search") or {}, prefix="search.")
-    plain = {key: value for key, value in values.items() if key not in groups}
-    config = Config(**(_typed(Config, plain, prefix="") | groups))
+    config = Config(**(typed | groups))
     _check_values(config)
     return config
 
@@ -342,13 +352,17 @@ def _check_schedule(config: Config) -> None:
             f"schedule.warmup_epochs={schedule['warmup_epochs']} leaves nothing of"
             f" epochs={config.epochs}; make it smaller."
         )
-    if schedule["_target_"] not in TARGETS:
-        return
+    if schedule["_target_"] in TARGETS:
+        _check_shape(schedule)
+
+
+def _check_shape(schedule: dict[str, Any]) -> None:
+    """Checks the settings of a shipped schedule; a person's own checks its own."""
     if schedule.get("patience_epochs", 0) < 0:
         raise BadInputError(
             f"schedule.patience_epochs={schedule['patience_epochs']} must be 0 or more."
         )
-    for key in ("every_epochs", "gamma", "factor", "initial"):
+    for key in ("every_epochs", "gamma", "factor", "initial", "start"):
         if key in schedule:
             _positive(f"schedule.{key}", schedule[key])
     if not 0 < schedule.get("peak_fraction", 0.5) < 1:
@@ -357,8 +371,11 @@ def _check_schedule(config: Config) -> None:
         )
     if schedule.get("final", 0) < 0:
         raise BadInputError(f"schedule.final={schedule['final']} must be 0 or more.")
-    if "factor" in schedule and not schedule["factor"] < 1:
-        raise BadInputError(f"schedule.factor={schedule['factor']} must be below 1.")
+    for key in ("factor", "start"):
+        if not schedule.get(key, 0.5) < 1:
+            raise BadInputError(f"schedule.{key}={schedule[key]} must be below 1.")
+    if (schedule.get("steps") or 1) < 1:
+        raise BadInputError(f"schedule.steps={schedule['steps']} must be 1 or more, or null.")
 
 
 def _positive(key: str, value: float) -> None:

@@ -125,6 +125,14 @@ class PlateauSchedule(Schedule):
 
 
 @dataclass
+class RangeTestSchedule(Schedule):
+    """Up by the same factor at each step."""
+
+    start: float = MISSING
+    steps: int | None = MISSING
+
+
+@dataclass
 class DataConfig:
     """What every data set has; a choice adds the arguments of its source."""
 
@@ -233,6 +241,13 @@ class Config:
     only: Any = field(default_factory=list)
 
 
+@dataclass
+class Typed(Config):
+    """What may be typed: lr=auto becomes a number before there is a run."""
+
+    lr: Any = MISSING
+
+
 TARGETS: dict[str, type] = {
     "sweeps.models.SwaggerCifar": Plain,
     "sweeps.models.Linear": Plain,
@@ -257,6 +272,7 @@ TARGETS: dict[str, type] = {
     "sweeps.schedules.linear": FinalSchedule,
     "sweeps.schedules.one_cycle": OneCycleSchedule,
     "sweeps.schedules.plateau": PlateauSchedule,
+    "sweeps.schedules.range_test": RangeTestSchedule,
 }
 """The type of a group whose `_target_` we ship. Other targets take any keyword arguments."""
 
@@ -265,4 +281,4 @@ GROUPS = ("model", "data", "loss", "optimizer", "schedule")
 
 def register() -> None:
     """Tells Hydra the types of the top-level values."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=Typed)

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.paths import RunPaths, SweepPaths, read_json, replace_json
+from sweeps.paths import RunPaths, SweepPaths, range_tests, read_json, replace_json
 from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.results import is_finite, maximised
-from sweeps.tracking.store import SETTING, Store
+from sweeps.tracking.store import PARENT_TAG, RANGE_TEST_TAG, SETTING, Store
 from sweeps.tracking.view import VIEW_TAG, links, runs_view
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Mirror:
     def _push_all(self) -> None:
         self._failures, self._round_started = [], time.monotonic()
         for paths in self._runs:
-            self._attempt(functools.partial(self._push_run, paths, None))
+            self._attempt(functools.partial(self._push_alone, paths))
         for sweep in self._sweeps:
             self._attempt(functools.partial(self._push_sweep, sweep))
         if self._failures and not self._away:
@@ -259,8 +259,11 @@ class Mirror:
             )
             sent = {"run_id": run_id, "experiment": self._store.experiment_key}
             replace_json(paths.mirror, sent)
+        below = {PARENT_TAG: run_id, "sweeps.sweep": record.name}
         for cell in paths.cells():
-            self._attempt(functools.partial(self._push_run, cell, (run_id, record.name)))
+            self._attempt(functools.partial(self._push_run, cell, below))
+        for test in range_tests(paths.folder):
+            self._attempt(functools.partial(self._push_range_test, test, run_id))
         if record.status != "RUNNING" and not sent.get("closed"):
             self._store.log_files(
                 run_id,
@@ -285,7 +288,24 @@ class Mirror:
         self._store.set_experiment_tag(f"{VIEW_TAG}{record.key}", state)
         return links(self._store.experiment_key.partition("@")[0], run_id, record.key)
 
-    def _push_run(self, paths: RunPaths, parent: tuple[str, str] | None) -> None:
+    def _push_alone(self, paths: RunPaths) -> None:
+        """Sends a run that is no part of a sweep, and its range test below it."""
+        self._push_run(paths, {})
+        run_id = self._sent(paths.mirror).get("run_id")
+        for test in range_tests(paths.folder) if run_id else ():
+            self._attempt(functools.partial(self._push_range_test, test, run_id))
+
+    def _push_range_test(self, paths: RunPaths, parent_id: str) -> None:
+        assert self._store is not None
+        self._push_run(paths, {PARENT_TAG: parent_id, RANGE_TEST_TAG: "true"})
+        sent, found = self._sent(paths.mirror), read_json(paths.suggested_lr)
+        if found is None or "run_id" not in sent or sent.get("suggested"):
+            return
+        point = {"value": found["lr"], "step": found["steps"], "time_ms": found["time_ms"]}
+        self._store.log_points(sent["run_id"], [{"key": "suggested_lr", **point}])
+        replace_json(paths.mirror, {**sent, "suggested": True})
+
+    def _push_run(self, paths: RunPaths, tags: dict[str, str]) -> None:
         assert self._store is not None
         try:
             stamp = paths.record.stat().st_mtime_ns
@@ -301,7 +321,7 @@ class Mirror:
             self._closed[paths.folder] = stamp
             return
         if "run_id" not in sent or sent.get("closed"):
-            sent = self._open_run(paths, record, parent)
+            sent = self._open_run(paths, record, tags)
         points, mark = read_new(paths.metrics, Mark(sent.get("inode"), sent["offset"]))
         if points:
             self._store.log_points(sent["run_id"], points)
@@ -312,15 +332,11 @@ class Mirror:
         else:
             self._close_run(paths, record, sent)
 
-    def _open_run(
-        self, paths: RunPaths, record: RunRecord, parent: tuple[str, str] | None
-    ) -> dict[str, Any]:
+    def _open_run(self, paths: RunPaths, record: RunRecord, tags: dict[str, str]) -> dict[str, Any]:
         assert self._store is not None
-        tags = {**_source_tags(), "sweeps.identity": record.identity}
+        tags = {**_source_tags(), **tags, "sweeps.identity": record.identity}
         tags |= {"sweeps.folder": str(paths.folder), "sweeps.device": record.device}
         tags |= _trial_tags(paths)
-        if parent is not None:
-            tags |= {"mlflow.parentRunId": parent[0], "sweeps.sweep": parent[1]}
         if record.git:
             tags |= {
                 "mlflow.source.git.commit": record.git["commit"],

@@ -20,7 +20,7 @@ from sweeps.results import (
     best_point,
     is_finite,
 )
-from sweeps.tracking.store import KEY_TAG, NOT_MEASURED
+from sweeps.tracking.store import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RUNS_PER_PAGE = 1000
 RUNS_PER_HISTORY = 100
 POINTS_PER_HISTORY = 25_000
-PARENT = "mlflow.parentRunId"
 EVALUATED = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
 
 
@@ -63,7 +62,7 @@ class StoreReader:
         """Returns the runs below a parent, or the run itself where it is a run alone."""
         with self._explaining(f"It has no run {run_id}."):
             run = self._client.get_run(run_id)
-        found = self._search([run.info.experiment_id], f"tags.`{PARENT}` = '{run_id}'")
+        found = self._search([run.info.experiment_id], f"tags.`{PARENT_TAG}` = '{run_id}'")
         return self._collect([run, *found])
 
     def sweep(self, name: str, experiment: str) -> Collection:
@@ -119,7 +118,8 @@ class StoreReader:
 
     def _collect(self, runs: list[Any]) -> Collection:
         history = StoreHistory(self._uri)
-        parents = {run.data.tags[PARENT] for run in runs if PARENT in run.data.tags}
+        runs = [run for run in runs if RANGE_TEST_TAG not in run.data.tags]
+        parents = {run.data.tags[PARENT_TAG] for run in runs if PARENT_TAG in run.data.tags}
         sweeps, cells = [], []
         for run in runs:
             tags = run.data.tags

@@ -38,7 +38,8 @@ def runs_view(parent_id: str, objective: str, cells: Sequence[RunRecord]) -> str
         "attributes.`Duration`",
     ]
     state = {
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}'",
+        # Range tests are below the sweep too, without its tag.
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.`sweeps.sweep` LIKE '%'",
         "orderByKey": f"metrics.`best_{objective}`",
         "orderByAsc": not objective.endswith("accuracy"),
         "startTime": "ALL",
