@@ -149,7 +149,9 @@ def resolve_rates(
         for cell in (
             [overrides]
             if rate is None
-            else [with_rate(overrides, lr) for lr in rate.rates(setting and picks[setting])]
+            else [
+                with_rate(overrides, lr) for lr in rate.rates(picks[setting] if setting else None)
+            ]
         )
     ]
 

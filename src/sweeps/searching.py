@@ -103,7 +103,7 @@ class SearchAgenda:
         self._running: set[int] = set()
         self._exhausted = False
         self.left_out = space.left_out() if space.finite else ""
-        self.samples = [compose(overrides) for overrides in _samples(space)]
+        self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
         self.total = self._total()
 
     @property

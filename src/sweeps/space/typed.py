@@ -266,7 +266,7 @@ def _is_inside(key: str, group: Override) -> bool:
 def _keys(config: DictConfig) -> list[str]:
     """Returns the keys that can be typed."""
     nested = [
-        f"{g}.{k}"
+        f"{g}.{k!s}"
         for g, node in config.items_ex(resolve=False)
         if isinstance(node, DictConfig)
         for k in node
