@@ -266,9 +266,9 @@ def _is_inside(key: str, group: Override) -> bool:
 def _keys(config: DictConfig) -> list[str]:
     """Returns the keys that can be typed."""
     nested = [
-        f"{g}.{k}"
-        for g, node in config.items_ex(resolve=False)
+        f"{group!s}.{key!s}"
+        for group, node in config.items_ex(resolve=False)
         if isinstance(node, DictConfig)
-        for k in node
+        for key in node
     ]
     return [*map(str, config), *nested]
