@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from sweeps import range_test
 from sweeps.config import parse
 from sweeps.config.hydra_setup import prepare_hydra
-from sweeps.config.rates import OpenRate, parse_rate, quote_rates
+from sweeps.config.rates import OpenRate, as_typed, parse_rate, quote_rates
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, conf_dir, range_tests, replace_json
 from sweeps.records import RunRecord
@@ -94,6 +94,11 @@ def test_rates_around_one(rate: OpenRate, pick: float | None, expected: list[flo
 )
 def test_hydra_gets_a_quoted_text(typed: str, given: str) -> None:
     assert quote_rates(["-m", typed]) == ["-m", given]
+
+
+def test_a_command_to_type_again_reads_as_it_was_typed() -> None:
+    typed = ["-m", "lr=0.1,around(auto, 5)", "model='mlp'"]
+    assert as_typed(quote_rates(typed)) == typed
 
 
 @pytest.mark.parametrize(
