@@ -60,6 +60,7 @@ def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
         epochs=config.epochs,
         objective=config.objective,
         log_every=config.log_every,
+        report_every=config.report_every,
         seed=config.seed,
         device=device,
         bf16=config.precision == "bf16",

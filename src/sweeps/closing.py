@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from sweeps.paths import lock_holder
+from sweeps.paths import RunPaths, lock_holder
 from sweeps.records import RunRecord, SweepRecord
 
 if TYPE_CHECKING:
-    from sweeps.paths import RunPaths, SweepPaths
+    from pathlib import Path
+
+    from sweeps.paths import SweepPaths
 
 
 def close_orphan(paths: RunPaths) -> bool:
@@ -32,6 +35,18 @@ def close_orphan_sweep(paths: SweepPaths) -> bool:
     record.ended_ms = _end_ms(record)
     record.save(paths)
     return True
+
+
+def remove_refused(folder: Path) -> None:
+    """Leaves nothing of a run that never began, such as a log of its check."""
+    paths = RunPaths(folder)
+    if paths.record.exists() or lock_holder(paths.lock) is not None:
+        return
+    with contextlib.suppress(OSError):
+        for path in (paths.log, paths.lock):
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def _end_ms(record: RunRecord | SweepRecord) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import time
@@ -11,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeps import reporting
+from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from sweeps.paths import RunPaths
@@ -38,20 +39,22 @@ class CellView:
     epoch: int = 0
     started: float = 0.0
     first_step: int | None = None
-    _offset: int = 0
+    _mark: Mark = field(default_factory=Mark)
+
+    def begin(self) -> None:
+        """Takes that it runs from now on."""
+        self.state, self.started, self.first_step = "running", time.monotonic(), None
+        self.record = None
 
     def read(self) -> None:
         """Takes in what is new in the run's folder."""
         if self.record is None or self.state != "running":
             with contextlib.suppress(Exception):  # it may be half there; the next look sees it
                 self.record = RunRecord.load(self.paths)
-        with contextlib.suppress(OSError), self.paths.metrics.open("rb") as file:
-            file.seek(self._offset)
-            content = file.read()
-            complete = content[: content.rfind(b"\n") + 1]
-            self._offset += len(complete)
-            for line in complete.splitlines():
-                self._take(json.loads(line))
+        with contextlib.suppress(OSError):
+            points, self._mark = read_new(self.paths.metrics, self._mark)
+            for point in points:
+                self._take(point)
 
     def _take(self, point: dict[str, Any]) -> None:
         self.values[point["key"]] = point["value"]
@@ -71,27 +74,20 @@ class CellView:
 
 
 class LiveView:
-    """Shows all runs of a sweep while they train.
+    """Shows the runs of a sweep while they train.
 
     Args:
-        names: What each run is called.
-        folders: Where each lives.
+        total: How many there will be.
         workers: How many run at once.
     """
 
-    def __init__(self, names: Sequence[str], folders: Sequence[RunPaths], *, workers: int) -> None:
-        self._cells = [CellView(*pair) for pair in zip(names, folders, strict=True)]
-        self._workers = max(1, workers)
-        self._started, self._shown = time.monotonic(), 0.0
-        self._reused = 0
+    def __init__(self, *, total: int, workers: int) -> None:
+        self._total, self._workers = total, max(1, workers)
+        self._by_folder: dict[Path, CellView] = {}
+        self._shown = 0.0
         self._live: Any = None
 
     def __enter__(self) -> LiveView:
-        for cell in self._cells:
-            cell.read()
-            if cell.record is not None and cell.record.outcome in ("finished", "diverged"):
-                cell.state = cell.record.outcome
-                self._reused += 1
         if sys.stdout.isatty():
             from rich.live import Live
 
@@ -108,33 +104,53 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def running(self, indices: Collection[int]) -> None:
+    def add(self, name: str, paths: RunPaths) -> None:
+        """Shows one more run from now on; one that is shown already stays."""
+        if paths.folder in self._by_folder:
+            return
+        cell = self._by_folder[paths.folder] = CellView(name, paths)
+        cell.read()
+        if cell.record is not None and cell.record.outcome in ("finished", "diverged", "pruned"):
+            cell.state = cell.record.outcome
+
+    def running(self, runs: Sequence[RunPaths]) -> None:
         """Takes which runs are under way, and shows them a few times a second."""
-        for index in indices:
-            cell = self._cells[index]
+        cells = [self._by_folder[paths.folder] for paths in runs]
+        for cell in cells:
             if cell.state != "running":
-                cell.state, cell.started = "running", time.monotonic()
+                cell.begin()
         if self._live is None or time.monotonic() - self._shown < REFRESH_S:
             return
         self._shown = time.monotonic()
-        for index in indices:
-            self._cells[index].read()
+        for cell in cells:
+            cell.read()
         self._live.update(self._table())
 
-    def ended(self, index: int) -> None:
+    def ended(self, paths: RunPaths, note: str = "") -> None:
         """Takes that a run has ended, as its record says."""
-        cell = self._cells[index]
+        cell = self._by_folder[paths.folder]
         cell.state = "ended"
         cell.read()
         record = cell.record
         cell.state = (record.outcome if record else None) or "lost"
         over = sum(item.state not in ("waiting", "running") for item in self._cells)
         result = "" if record is None else _result(record)
-        note = f" {record.error}" if record is not None and record.error else ""
+        said = " ".join(filter(None, (record.error if record else None, note)))
         level = logging.WARNING if cell.state in ("failed", "lost") else logging.INFO
         log.log(
-            level, "[%d/%d] %s  %s%s%s", over, len(self._cells), cell.name, cell.state, result, note
+            level,
+            "[%d/%d] %s  %s%s%s",
+            over,
+            self._total,
+            cell.name,
+            cell.state,
+            result,
+            f"  {said}" if said else "",
         )
+
+    @property
+    def _cells(self) -> list[CellView]:
+        return list(self._by_folder.values())
 
     def left_s(self) -> float | None:
         """Seconds until all have ended, by the runs that have ended in this command."""
@@ -142,7 +158,8 @@ class LiveView:
         if not ended:
             return None
         each = sum(ended) / len(ended)
-        waiting = sum(cell.state == "waiting" for cell in self._cells) * each
+        begun = sum(cell.state != "waiting" for cell in self._cells)
+        waiting = (self._total - begun) * each
         running = [
             each / 2 if (left := cell.left_s) is None else left
             for cell in self._cells
@@ -166,10 +183,10 @@ class LiveView:
                 duration(cell.left_s),
             )
         over = sum(cell.state not in ("waiting", "running") for cell in self._cells)
-        hidden = len(self._cells) - len(self._visible())
+        hidden = self._total - len(self._visible())
         more = f", {hidden} not shown" if hidden else ""
         left = duration(self.left_s())
-        table.caption = f"{over} of {len(self._cells)} done{more}{f', {left} left' if left else ''}"
+        table.caption = f"{over} of {self._total} done{more}{f', {left} left' if left else ''}"
         if best := self._best():
             table.caption += f"    best so far: {best}"
         table.caption_justify = "left"

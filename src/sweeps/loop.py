@@ -58,6 +58,7 @@ class Trainer:
         device: Where the tensors live.
         bf16: Whether the forward pass runs in bfloat16.
         compiled: The compiled form of `model`, where compilation is asked for.
+        report_every: Optimizer steps between two evaluations besides those after an epoch, or None.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Trainer:
         device: torch.device,
         bf16: bool = False,
         compiled: Any = None,
+        report_every: int | None = None,
     ) -> None:
         self.model = model
         self.epochs = epochs
@@ -90,6 +92,7 @@ class Trainer:
         self._base_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._train, self._val, self._test = train, val, test
         self._log_every = log_every
+        self._report_every = report_every
         self.device = device
         self._bf16 = bf16
         self._unread: list[tuple[Tensor, int]] = []
@@ -165,9 +168,19 @@ class Trainer:
             metrics = {}
             if log_now or self.diverged:
                 metrics = {"train_loss": self._close_window(), "lr": rate_in_use}
+            if self._evaluates_here():
+                metrics |= self._measure()
+                self.model.train()
             yield self._report(metrics)
             if self.diverged:
                 return
+
+    def _evaluates_here(self) -> bool:
+        """Returns whether to evaluate within the epoch; its end is evaluated anyway."""
+        state, every = self.state, self._report_every
+        if every is None or self.diverged or state.batch == self._train.steps_per_epoch:
+            return False
+        return state.step % every == 0
 
     def _read_losses(self) -> None:
         for loss, images in self._unread:
@@ -188,14 +201,19 @@ class Trainer:
         if state.window_images:
             metrics["train_loss"] = self._close_window()
             metrics["lr"] = float(self._optimizer.param_groups[0]["lr"])
-        split, batches = ("test", self._test) if self._val is None else ("val", self._val)
-        loss, accuracy = self._evaluate(batches)
-        metrics |= {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        metrics |= self._measure()
+        loss = metrics["test_loss" if self._val is None else "val_loss"]
         self._schedule.epoch_end(loss)
         self.diverged = not math.isfinite(loss)
         if not self.diverged:
             self._keep_best(metrics)
         return self._report(metrics, epoch_done=True)
+
+    def _measure(self) -> dict[str, float]:
+        """Evaluates on the validation images, or on the test images where there are none."""
+        split, batches = ("test", self._test) if self._val is None else ("val", self._val)
+        loss, accuracy = self._evaluate(batches)
+        return {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
 
     def _report(self, metrics: dict[str, float], *, epoch_done: bool = False) -> Report:
         self.state.points += len(metrics)

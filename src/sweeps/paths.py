@@ -87,6 +87,16 @@ class RunPaths:
         return self.folder / "reproduction.json"
 
     @property
+    def trial(self) -> Path:
+        """Which trial of a search this run is, and why it ended; written by the search alone."""
+        return self.folder / "trial.json"
+
+    @property
+    def suggested_lr(self) -> Path:
+        """What a range test picked; written by `sweeps.range_test` alone."""
+        return self.folder / "suggested_lr.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files, where TensorBoard is asked for."""
         return self.folder / "tensorboard"
@@ -133,6 +143,10 @@ class SweepPaths:
         """Held by the command that runs this sweep."""
         return self.folder / ".lock"
 
+    def trials(self) -> list[RunPaths]:
+        """Returns the folders that a search has given to a trial, in the order of their names."""
+        return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/trial.json"))]
+
     def cells(self) -> list[RunPaths]:
         """Returns the folders that hold a run, in the order of their names."""
         return [RunPaths(path.parent) for path in sorted(self.folder.glob("*/run.json"))]
@@ -151,6 +165,19 @@ class SweepPaths:
     def note(self) -> Path:
         """The answer and the table in Markdown, the description of the parent run."""
         return self.folder / "note.md"
+
+
+def range_test_paths(folder: Path, name: str) -> RunPaths:
+    """Returns where a range test lives: in the folder of its run or sweep, out of sight of `cells`."""
+    return RunPaths(folder / "range_tests" / name)
+
+
+def range_tests(folder: Path) -> list[RunPaths]:
+    """Returns the range tests of a run or a sweep, in the order of their names."""
+    return [
+        RunPaths(path.parent)
+        for path in sorted(range_test_paths(folder, "*").folder.parent.glob("*/run.json"))
+    ]
 
 
 def conf_dir() -> Path:

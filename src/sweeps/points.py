@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeps.paths import replace_text
 
@@ -13,6 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    step: int
+    value: float
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a file has been read; it holds for one file alone, whatever its name."""
+
+    inode: int | None = None
+    offset: int = 0
 
 
 def read_points(path: Path) -> list[dict[str, Any]]:
@@ -34,6 +51,44 @@ def read_points(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             break
     return points
+
+
+def read_metric(path: Path, key: str) -> list[Point]:
+    """Returns the points of one metric by step; only the lines that name it are parsed."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    wanted, points = json.dumps(key).encode(), []
+    for line in lines:
+        if wanted not in line:
+            continue
+        try:
+            found = json.loads(line)
+            if found["key"] == key:
+                points.append(
+                    Point(int(found["step"]), float(found["value"]), int(found["time_ms"]))
+                )
+        except (ValueError, KeyError, TypeError):  # the line a kill has torn
+            continue
+    return sorted(points)
+
+
+def read_new(path: Path, mark: Mark) -> tuple[list[dict[str, Any]], Mark]:
+    """Returns the complete lines after a mark, and the mark after them.
+
+    A continued run replaces the file by a shorter one, which is read from its start.
+    """
+    if not path.exists():
+        return [], mark
+    with path.open("rb") as file:
+        inode = os.fstat(file.fileno()).st_ino
+        offset = mark.offset if mark.inode == inode else 0
+        file.seek(offset)
+        content = file.read()
+    complete = content[: content.rfind(b"\n") + 1]
+    points = [json.loads(line) for line in complete.splitlines()]
+    return points, Mark(inode, offset + len(complete))
 
 
 class PointWriter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sweeps.paths import RunPaths, SweepPaths
 
 FORMAT = 1
+ALWAYS_SORTED = ("lr", "batch_size")
 
 
 @dataclass
@@ -29,12 +31,13 @@ class RunRecord:
         name: The overrides, as shown.
         status: MLflow's RUNNING, FINISHED, FAILED or KILLED.
         objective: Metric that picks the best epoch.
-        outcome: finished, diverged, failed, interrupted, or None while it trains.
+        outcome: finished, diverged, pruned, failed, interrupted, or None while it trains.
         seconds: Time spent training, over all its parts.
         threads: CPU threads; a continued run keeps them, because bits depend on them.
         choices: The chosen file of each config group.
         params: The flattened config.
         error: Why it failed, in a line.
+        epochs: Epochs of the whole run; a pruned one has done fewer.
         steps: Optimizer steps of the whole run.
         code: Hash of the source that trained it.
         replaces: Keys of earlier runs that this one was trained in place of.
@@ -72,6 +75,17 @@ class RunRecord:
     numerics: dict[str, Any] = field(default_factory=dict)
     weights_digest: str | None = None
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numeric settings that a table of runs sorts by: those typed, lr and the batch size."""
+        keys = dict.fromkeys([*ALWAYS_SORTED, *map(key_of, self.overrides)])
+        found = {key: self.params.get(key) for key in keys}
+        return {
+            key: float(value)
+            for key, value in found.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+
     def save(self, paths: RunPaths) -> None:
         """Writes run.json atomically."""
         replace_json(paths.record, _to_json(self))
@@ -81,6 +95,18 @@ class RunRecord:
         """Returns the record of a run folder, or None where no run has started."""
         fields = _from_json(paths.record)
         return None if fields is None else cls(**fields)
+
+
+def key_of(override: str) -> str:
+    """Returns the setting that an override sets."""
+    return re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
+
+
+def ending(outcome: str, epochs_done: int, epochs: int) -> str:
+    """Returns how a run ended in words; of a pruned one also how far it had come."""
+    if outcome == "pruned" and epochs_done and epochs:
+        return f"pruned at epoch {epochs_done} of {epochs}"
+    return outcome
 
 
 @dataclass

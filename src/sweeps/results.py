@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, lock_holder, read_json
-from sweeps.records import RunRecord, SweepRecord
+from sweeps.points import read_metric
+from sweeps.records import RunRecord, SweepRecord, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from sweeps.points import Point
+
 
 HUGE = 1e100
 """No metric of a training that works comes near; squares of what is below are still numbers."""
-
-
-class Point(NamedTuple):
-    """One value of a metric."""
-
-    step: int
-    value: float
-    time_ms: int
 
 
 class History(Protocol):
@@ -46,8 +41,10 @@ class RunResult:
         name: As shown.
         sweep: Name of its sweep; '' for a run alone.
         settings: Every choice and value as text, by dotted name.
-        outcome: finished, diverged, failed, interrupted, running or pruned.
+        outcome: finished, diverged, pruned, failed, interrupted or running.
         value: The objective at the best epoch, where there is one that is finite.
+        epochs_done: Epochs it has come to; 0 where it is not known.
+        epochs: Epochs it was to have; 0 where it is not known.
         metrics: Values at the best epoch.
         data: Name, digest and sizes of the data it was trained and measured on.
         overrides: What was typed for it.
@@ -69,6 +66,7 @@ class RunResult:
     value: float | None = None
     best_epoch: int | None = None
     epochs_done: int = 0
+    epochs: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
@@ -78,6 +76,11 @@ class RunResult:
     folder: Path | None = None
     run_id: str | None = None
     experiment_id: str | None = None
+
+    @property
+    def ending(self) -> str:
+        """Its outcome in words, such as 'pruned at epoch 3 of 27'."""
+        return ending(self.outcome, self.epochs_done, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,14 @@ def maximised(metric: str) -> bool:
 
 
 class FolderHistory:
-    """Reads metrics.jsonl of run folders; only the lines that are asked for are parsed."""
+    """Reads the points of run folders."""
 
     def __init__(self) -> None:
         self.files: dict[str, Path] = {}
 
     def load(self, keys: Sequence[str], metric: str) -> dict[str, list[Point]]:
         """Returns the points of a metric by the key of the run, ordered by step."""
-        return {key: _read_points(self.files[key], metric) for key in keys}
+        return {key: read_metric(self.files[key], metric) for key in keys}
 
 
 def read_folder(folder: Path) -> Collection:
@@ -180,7 +183,7 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
     outcome = record.outcome or _outcome_of_unfinished(record, paths)
     value, best_epoch, epochs = record.objective_value, record.best_epoch, record.epochs_done
     if record.outcome is None:  # run.json learns these at the end
-        points = _read_points(paths.metrics, record.objective)
+        points = read_metric(paths.metrics, record.objective)
         value, best_epoch = best_point(points, record.objective)
         epochs = len(points)
     return RunResult(
@@ -196,6 +199,7 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
         value=value if is_finite(value) else None,
         best_epoch=best_epoch,
         epochs_done=epochs,
+        epochs=record.epochs,
         metrics=record.metrics,
         seconds=record.seconds,
         error=record.error,
@@ -260,23 +264,3 @@ def _read_mirror(path: Path) -> dict[str, Any]:
         return read_json(path) or {}
     except json.JSONDecodeError:
         return {}  # the mirror's own note; only links are lost
-
-
-def _read_points(path: Path, metric: str) -> list[Point]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    wanted, points = json.dumps(metric).encode(), []
-    for line in lines:
-        if wanted not in line:
-            continue
-        try:
-            found = json.loads(line)
-            if found["key"] == metric:
-                points.append(
-                    Point(int(found["step"]), float(found["value"]), int(found["time_ms"]))
-                )
-        except (ValueError, KeyError, TypeError):  # the line a kill has torn
-            continue
-    return sorted(points)

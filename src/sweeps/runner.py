@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sweeps.data import Dataset
     from sweeps.loop import Report, Trainer
 
-    Observer = Callable[[Report], bool]
+    Observer = Callable[[Report], str | None]
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
 
     Args:
         request: What to train and where.
-        observe: Called with each report once its points are written; true ends the run there, with
-            outcome 'stopped'.
+        observe: Called with each report once its points are written; a word ends the run there and
+            is its outcome, such as 'pruned'. The same run can be continued later.
 
     Raises:
         BadInputError: The run cannot start; its folder is left as it was.
@@ -222,15 +222,14 @@ def _train(
     started, seconds_before = time.monotonic(), record.seconds
     outcome, error = "failed", None
     stop_signal: int | None = None
-    stopped = False
     try:
         state = checkpoint.load_newest(paths, points=len(read_points(paths.metrics)))
         if state is not None:
             trainer.restore(state)
             log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
         with PointWriter(paths.metrics, keep=trainer.state.points) as points:
-            stop_signal, stopped = _train_until_asked(trainer, request, record, points, observe)
-        outcome = "diverged" if trainer.diverged else "stopped" if stopped else "finished"
+            stop_signal, ending = _train_until_asked(trainer, request, record, points, observe)
+        outcome = "diverged" if trainer.diverged else ending or "finished"
         outcome = "interrupted" if stop_signal else outcome
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths, trainer.state.best_model)
@@ -255,23 +254,23 @@ def _train_until_asked(
     record: RunRecord,
     points: PointWriter,
     observe: Observer | None,
-) -> tuple[int | None, bool]:
-    """Trains to the end, or until it is asked to stop; returns by which signal, and if by `observe`."""
+) -> tuple[int | None, str | None]:
+    """Trains to the end, or until asked to stop; returns by which signal, and the observer's word."""
     record.metrics = dict(points.last)
     saved_at = time.monotonic()
     with graceful_stop() as stop:
         for report in _reports(trainer, request, record, points):
-            stopped = observe is not None and observe(report)
+            ending = observe(report) if observe is not None else None
             if trainer.done:
                 break
             due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
-            if report.epoch_done or due or stop.signum is not None:
+            if report.epoch_done or due or ending or stop.signum is not None:
                 points.sync()
                 checkpoint.save(RunPaths(request.folder), trainer.capture())
                 saved_at = time.monotonic()
-            if stop.signum is not None or stopped:
-                return stop.signum, stopped
-    return None, False
+            if stop.signum is not None or ending:
+                return stop.signum, ending
+    return None, None
 
 
 def _reports(

@@ -124,3 +124,23 @@ def one_cycle(
 def plateau(optimizer: Optimizer, *, factor: float, patience_epochs: int) -> Scheduler:
     """Returns a schedule that multiplies the rate by `factor` when the loss stops falling."""
     return lr_scheduler.ReduceLROnPlateau(optimizer, factor=factor, patience=patience_epochs)
+
+
+def range_test(
+    optimizer: Optimizer, *, total_steps: int, start: float, steps: int | None
+) -> Scheduler:
+    """Returns a rate that grows by the same factor at each step, from `start` to 1.
+
+    A learning rate range test (Smith 2017, arXiv:1506.01186): with lr as the largest rate to try,
+    the loss over the rate shows which rates train.
+
+    Args:
+        optimizer: Whose rate grows.
+        total_steps: Optimizer steps of the whole run.
+        start: The first rate as a fraction of the last.
+        steps: After how many steps it is at 1, where it stays; None: at the last of the run.
+    """
+    last = (steps or total_steps) - 1
+    return lr_scheduler.LambdaLR(
+        optimizer, lambda step: start ** (1 - min(step, last) / last) if last else 1.0
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, purpose: str, *parts: int) -> int:
@@ -15,4 +17,6 @@ def derive(seed: int, purpose: str, *parts: int) -> int:
 
 def generator(seed: int, purpose: str, *parts: int) -> torch.Generator:
     """Returns a CPU generator seeded by `derive`."""
+    import torch  # late: a sweep derives the seeds of its proposals without it
+
     return torch.Generator().manual_seed(derive(seed, purpose, *parts))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from sweeps.config import describe, identity, parse
@@ -65,28 +63,6 @@ class Cell:
         return standing(self.load())
 
 
-def expand_grid(arguments: Sequence[str], hydra_context: HydraContext) -> list[list[str]]:
-    """Returns the overrides of each cell: the product of all values, the last axis fastest.
-
-    Raises:
-        BadInputError: A sweep over a range of real numbers, which a grid cannot list.
-    """
-    parser = OverridesParser.create(config_loader=hydra_context.config_loader)
-    axes: dict[str, list[str]] = {}
-    for override in parser.parse_overrides(list(arguments)):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise BadInputError(
-                f"{override.input_line} has no end of values; a grid needs a list, such as"
-                f" {key}=0.1,0.01, or a range such as {key}='range(1,4)'."
-            )
-    return [list(cell) for cell in itertools.product(*axes.values())]
-
-
 def compose_cells(
     grid: Sequence[list[str]], hydra_context: HydraContext, master: DictConfig
 ) -> list[Cell]:
@@ -107,6 +83,12 @@ def compose_cells(
         composed.hydra.job.id = str(number)
         cells.append(Cell(overrides, config, sweep_dir / str(composed.hydra.sweep.subdir)))
     return cells
+
+
+def form_of(cell: Cell) -> str:
+    """Returns what decides whether a cell can be built: rates and seeds do not."""
+    varying = ("lr", "seed", "name")
+    return repr({key: value for key, value in vars(cell.config).items() if key not in varying})
 
 
 def without_duplicates(cells: Sequence[Cell]) -> list[Cell]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
+import itertools
 import logging
 import os
 import time
@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from sweeps import reporting
+from sweeps.agenda import Facts, GridAgenda
 from sweeps.closing import close_orphan
-from sweeps.config import Config, identity
-from sweeps.config.identity import flatten, targets
+from sweeps.config import Config, identity, parse
+from sweeps.config.identity import flatten
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.interrupts import command
 from sweeps.launching import Slots
 from sweeps.launching.hydra_job import cause
-from sweeps.live import LiveView, duration
+from sweeps.live import LiveView
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
+from sweeps.planning import show_plan
+from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
-from sweeps.runner import restart, say_changes
-from sweeps.standing import changes, code_digest
-from sweeps.study import Cell, compose_cells, expand_grid, naming_cell, without_duplicates
+from sweeps.space import parse_space
+from sweeps.study import compose_cells, form_of, naming_cell
 from sweeps.tracking import mirror_of, ui_command
 
 if TYPE_CHECKING:
@@ -36,73 +38,101 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
 
-    from sweeps.launching import Ended, Running
+    from sweeps.agenda import Agenda
+    from sweeps.launching import Ended, Job, Running
     from sweeps.launching.slots import Kind
+    from sweeps.study import Cell
 
 log = logging.getLogger(__name__)
 
 
 def run_sweep(
-    arguments: Sequence[str], *, launcher: Launcher, hydra_context: HydraContext, master: DictConfig
+    arguments: Sequence[str],
+    *,
+    searching: bool,
+    launcher: Launcher,
+    hydra_context: HydraContext,
+    master: DictConfig,
 ) -> Any:
-    """Runs those cells of a grid that are not done, and reports on all of them.
+    """Runs what is not done of a grid or of a search, and reports on all of it.
+
+    Args:
+        arguments: What was typed, such as 'lr=0.1,0.01'.
+        searching: Whether a search chooses among the values, instead of all being run.
+        launcher: Runs the cells.
+        hydra_context: Composes their configs.
+        master: The config of the sweep.
 
     Returns:
-        What the launcher returned for each cell that it ran.
+        What the launcher returned for each run that it started.
 
     Raises:
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    asked = compose_cells(expand_grid(arguments, hydra_context), hydra_context, master)
-    cells = without_duplicates(asked)
-    config, paths = cells[0].config, SweepPaths(cells[0].folder.parent)
+    agenda = _agenda(arguments, searching, launcher, hydra_context, master)
+    config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
     if config.plan:
-        _show_plan(asked, paths)
+        show_plan(agenda, paths)
         return []
     with mirror_of(config) as mirror:
-        facts = _check(cells, launcher)
+        facts = _check(agenda.samples, launcher)
         mirror.wait_ready()
         with _owned(paths):
-            record = _begin(paths, cells, master, facts)
+            record = _begin(paths, agenda, master, facts)
             mirror.watch_sweep(paths)
-            _close_orphans(paths, cells)
-            todo = _todo(cells, facts)
-            _say_start(paths, asked, cells, todo)
+            log.info("Sweep of %s in %s", agenda.open(facts), os.path.relpath(paths.folder))
+            _close_orphans(paths, agenda.cells)
             try:
-                returns = _launch(todo, cells, launcher, record, facts)
+                returns = _launch(agenda, launcher, record, facts)
             except BaseException as error:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 _end(paths, record, "KILLED" if interrupted else "FAILED")
                 if interrupted:
                     log.warning("Interrupted. To continue: %s", record.command)
                 raise
-            entries = [(r, cell.folder) for cell in cells if (r := cell.load())]
-            failed = len(cells) - sum(r.status == "FINISHED" for r, _ in entries)
+            entries = [(r, cell.folder) for cell in agenda.cells if (r := cell.load())]
+            failed = len(agenda.cells) - sum(r.status == "FINISHED" for r, _ in entries)
             answer = _end(paths, record, "FAILED" if failed else "FINISHED")
     _show(entries, answer, paths, config)
     if failed:
-        raise RunFailedError(f"{failed} of {len(cells)} runs failed; the table says why.")
+        raise RunFailedError(f"{failed} of {len(agenda.cells)} runs failed; the table says why.")
     return returns
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What the check of the cells found out.
+def _agenda(
+    arguments: Sequence[str],
+    searching: bool,
+    launcher: Launcher,
+    hydra_context: HydraContext,
+    master: DictConfig,
+) -> Agenda:
+    space = parse_space(arguments, hydra_context, master)
+    if not searching:
+        _refuse_search_settings(arguments)
+        grid = resolve_rates(
+            space.grid(), launcher=launcher, hydra_context=hydra_context, master=master
+        )
+        return GridAgenda(compose_cells(grid, hydra_context, master), space.left_out())
+    from sweeps.searching import SearchAgenda
 
-    Attributes:
-        digests: Of the data of each cell.
-        gpus: GPUs of this machine.
-        default_threads: CPU threads that torch would take.
-    """
+    def compose(overrides: list[str]) -> Cell:
+        return compose_cells([overrides], hydra_context, master)[0]
 
-    digests: list[str]
-    gpus: int
-    default_threads: int
+    return SearchAgenda(space, parse(master), compose)
 
 
-def check_cells(cells: list[Cell]) -> Facts:
-    """Builds each kind of cell once and throws it away; this needs torch.
+def _refuse_search_settings(arguments: Sequence[str]) -> None:
+    typed = [a for a in arguments if a.startswith(("search=", "search.", "trials="))]
+    if typed:
+        raise BadInputError(
+            f"{typed[0]} has no effect on a grid, which runs every combination. To search, add"
+            " hydra/sweeper=search."
+        )
+
+
+def check_cells(cells: Sequence[Cell]) -> Facts:
+    """Builds each form of cell once and throws it away; this needs torch.
 
     Raises:
         BadInputError: A cell cannot run.
@@ -112,20 +142,15 @@ def check_cells(cells: list[Cell]) -> Facts:
     from sweeps.runner import check
 
     digests: dict[str, str] = {}
-    forms = []
     for cell in cells:
-        # Rates and seeds change values, not what fits what.
-        varying = ("lr", "seed", "name")
-        form = repr({key: value for key, value in vars(cell.config).items() if key not in varying})
-        forms.append(form)
-        if form not in digests:
+        if (form := form_of(cell)) not in digests:
             with naming_cell(cell.overrides, of=len(cells)):
                 digests[form] = check(cell.config).digest
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return Facts([digests[form] for form in forms], gpus, torch.get_num_threads())
+    return Facts(digests, gpus)
 
 
-def _check(cells: list[Cell], launcher: Launcher) -> Facts:
+def _check(cells: Sequence[Cell], launcher: Launcher) -> Facts:
     pool = getattr(launcher, "pool", None)  # ours; other launchers have none
     if pool is None:
         return check_cells(cells)
@@ -145,13 +170,13 @@ def _owned(paths: SweepPaths) -> Iterator[None]:
         yield
 
 
-def _begin(paths: SweepPaths, cells: list[Cell], master: DictConfig, facts: Facts) -> SweepRecord:
+def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) -> SweepRecord:
     earlier = SweepRecord.load(paths)
-    config = cells[0].config
+    config = agenda.samples[0].config
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
     threads = earlier.threads if earlier else config.threads
     if threads is None and str(master.hydra.launcher._target_).endswith("LocalLauncher"):
-        threads = _slots(config, cells, facts, None).threads
+        threads = _slots(agenda, facts, None).threads
     record = SweepRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
         name=config.name,
@@ -160,14 +185,14 @@ def _begin(paths: SweepPaths, cells: list[Cell], master: DictConfig, facts: Fact
         command=command(config.name),
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
-        cells=len(cells),
+        cells=agenda.total,
         threads=threads,
     )
     record.save(paths)
     return record
 
 
-def _close_orphans(paths: SweepPaths, cells: list[Cell]) -> None:
+def _close_orphans(paths: SweepPaths, cells: Sequence[Cell]) -> None:
     """Ends what a killed command left open and this one does not continue."""
     mine = {cell.folder for cell in cells}
     for orphan in paths.cells():
@@ -175,40 +200,15 @@ def _close_orphans(paths: SweepPaths, cells: list[Cell]) -> None:
             close_orphan(orphan)
 
 
-def _todo(cells: list[Cell], facts: Facts) -> list[Cell]:
-    """Returns the cells that must be run: those not done, and with refresh=true those changed."""
-    todo = []
-    for cell, digest in zip(cells, facts.digests, strict=True):
-        if cell.standing() != "done":
-            todo.append(cell)
-            continue
-        record = cell.load()
-        assert record is not None
-        changed = changes(record, code=code_digest(targets(cell.config)), digest=digest)
-        if changed:
-            say_changes(record, changed, refresh=cell.config.refresh)
-            if cell.config.refresh:
-                restart(cell.paths, record)
-                todo.append(cell)
-    return todo
-
-
-def _say_start(paths: SweepPaths, asked: list[Cell], cells: list[Cell], todo: list[Cell]) -> None:
-    notes = [f"{len(todo)} to run"] if len(todo) < len(cells) else []
-    if len(cells) < len(asked):
-        notes.append(f"{len(asked) - len(cells)} duplicate")
-    shown = f" ({', '.join(notes)})" if notes else ""
-    log.info("Sweep of %d runs%s in %s", len(cells), shown, os.path.relpath(paths.folder))
-
-
-def _slots(config: Config, cells: list[Cell], facts: Facts, threads: int | None) -> Slots:
+def _slots(agenda: Agenda, facts: Facts, threads: int | None) -> Slots:
+    config = agenda.samples[0].config
     return Slots.plan(
-        cells=len(cells),
+        cells=agenda.total,
         workers=config.workers,
         threads=threads or config.threads,
         gpus=facts.gpus,
         runs_per_gpu=config.runs_per_gpu,
-        on_gpu=all(_kind(cell, facts) == "gpu" for cell in cells),
+        on_gpu=all(_kind(cell, facts) == "gpu" for cell in agenda.samples),
     )
 
 
@@ -216,37 +216,55 @@ def _kind(cell: Cell, facts: Facts) -> Kind:
     return "gpu" if facts.gpus and cell.config.device in ("auto", "cuda") else "cpu"
 
 
-def _launch(
-    todo: list[Cell], cells: list[Cell], launcher: Launcher, record: SweepRecord, facts: Facts
-) -> Sequence[Any]:
-    if not todo:
-        return []
-    jobs = [cell.overrides for cell in todo]
+def _launch(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) -> Sequence[Any]:
     if not hasattr(launcher, "launch_in"):
-        return launcher.launch(jobs, initial_job_idx=0)
-    slots = _slots(todo[0].config, todo, facts, record.threads)
-    place = {cell.folder: number for number, cell in enumerate(cells)}
-    labels = reporting.labels([cell.overrides for cell in cells])
-    with LiveView(labels, [cell.paths for cell in cells], workers=len(slots)) as view:
+        return _launch_batches(agenda, launcher)
+    slots = _slots(agenda, facts, record.threads)
+    started: list[Cell] = []
+    with LiveView(total=agenda.total, workers=len(slots)) as view:
+        for cell in agenda.cells:
+            view.add(agenda.label(cell), cell.paths)
+
+        def next_job() -> Job | None:
+            cell = agenda.next()
+            if cell is None:
+                return None
+            view.add(agenda.label(cell), cell.paths)
+            started.append(cell)
+            job: Job = launcher.job(
+                cell.overrides, len(started) - 1, log=cell.paths.log, kind=_kind(cell, facts)
+            )
+            return job
 
         def on_end(ended: Ended) -> bool:
-            cell = todo[ended.job.number]
+            cell = started[ended.job.number]
             failed = _settle(cell, ended, record)
-            view.ended(place[cell.folder])
+            view.ended(cell.paths, note=agenda.ended(cell))
             return failed
 
         def on_tick(running: list[Running]) -> None:
-            view.running([place[todo[item.job.number].folder] for item in running])
+            view.running([started[item.job.number].paths for item in running])
 
         returns: Sequence[Any] = launcher.launch_in(
-            jobs,
+            next_job,
             slots=slots,
-            kinds=[_kind(cell, facts) for cell in todo],
-            logs=[cell.paths.log for cell in todo],
             on_end=on_end,
             on_tick=on_tick,
+            on_question=lambda job, content: agenda.answer(started[job.number], content),
         )
         return returns
+
+
+def _launch_batches(agenda: Agenda, launcher: Launcher) -> Sequence[Any]:
+    """Gives Hydra's own launchers what can be run at once; they tell nothing before its end."""
+    returns: list[Any] = []
+    size = agenda.runs_tell_nothing()
+    while batch := list(itertools.islice(iter(agenda.next, None), size)):
+        jobs = [cell.overrides for cell in batch]
+        returns += launcher.launch(jobs, initial_job_idx=len(returns))
+        for cell in batch:
+            agenda.ended(cell)
+    return returns
 
 
 def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
@@ -264,7 +282,7 @@ def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
             params=flatten(cell.config),
             threads=sweep.threads or 1,
         )
-    if record.outcome in ("finished", "diverged"):
+    if record.outcome in ("finished", "diverged", "pruned"):
         return False
     if record.status == "RUNNING" or ended.timed_out:
         record.status, record.outcome = "FAILED", "failed"
@@ -300,33 +318,6 @@ def _show(
         log.info("Report:   %s", os.path.relpath(paths.report))
     if config.tracking["backend"] != "none":
         log.info("Compare in the browser: %s", ui_command(config))
-
-
-def _show_plan(asked: list[Cell], paths: SweepPaths) -> None:
-    """Says what the same command without plan=true would do; reads, and changes nothing."""
-    cells = without_duplicates(asked)
-    first = set(map(id, cells))
-    words = {"new": "new", "continue": "to continue", "again": "to run again", "done": "done"}
-    states = [words[cell.standing()] if id(cell) in first else "duplicate" for cell in asked]
-    labels = reporting.labels([cell.overrides for cell in asked])
-    width = max(map(len, states))
-    lines = [f"{state:{width}}  {label}" for state, label in zip(states, labels, strict=True)]
-    log.info("\n%s\n", "\n".join(lines))
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    log.info("%d runs: %s. Nothing was started.", len(asked), counts)
-    records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
-    left = [cell for cell in cells if cell.standing() != "done"]
-    if left and records:
-        each = sum(record.seconds for record in records) / len(records)
-        earlier = SweepRecord.load(paths)
-        facts = Facts([], 0, 1)
-        at_once = len(_slots(left[0].config, left, facts, earlier.threads if earlier else None))
-        total = duration(each * len(left) / at_once)
-        log.info(
-            "About %s, by the mean of %d finished runs, %d at once.", total, len(records), at_once
-        )
-    elif left:
-        log.info("How long it takes is known once a run of this sweep has finished.")
 
 
 def _now_ms() -> int:

@@ -63,7 +63,7 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
         config, output_dir = _tracking(runs, folder, uri=uri, experiment=experiment)
         mirror = Mirror(config, output_dir)
         mirror.start()
-        mirror.wait_ready()
+        mirror.wait_ready(otherwise="or name another with --uri URI")
         if sweep.record.exists():
             mirror.watch_sweep(sweep)
         else:

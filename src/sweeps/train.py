@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import logging
@@ -16,14 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sweeps.closing import remove_refused
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.messages import explain
 from sweeps.config.parse import parse
+from sweeps.config.rates import open_rate, quote_rates
 from sweeps.config.rerun import from_saved_run
 from sweeps.config.saved import to_saved_yaml
 from sweeps.errors import SweepsError
 from sweeps.interrupts import Interrupted, command, raising_signals
-from sweeps.paths import RunPaths, SweepPaths, conf_dir, lock_holder
+from sweeps.paths import RunPaths, SweepPaths, conf_dir
 
 if TYPE_CHECKING:
     from sweeps.records import RunRecord
@@ -55,12 +56,35 @@ _refusals: list[SweepsError | OSError] = []
 
 
 def _run(cfg: DictConfig) -> float | None:
-    request = _request(cfg)
+    overrides = [str(override) for override in HydraConfig.get().overrides.task]
+    if open_rate(cfg) is not None:
+        cfg, overrides = _at_its_pick(cfg, overrides)
+    request = _request(cfg, overrides)
     if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
         from sweeps.runner import run
+        from sweeps.searching import observer
 
-        return run(request).objective_value
+        observe = observer(request.config, RunPaths(request.folder))
+        return run(request, observe).objective_value
     return _run_alone(request)
+
+
+def _at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+    """Returns the config and overrides of a run with lr=auto, with the rate of its range test."""
+    from sweeps.range_test import pick_for_run, with_rate
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    try:
+        rate = pick_for_run(cfg, hydra_cfg, folder)
+    except Interrupted:
+        log.warning("Interrupted. To continue: %s", command(str(cfg.name)))
+        raise
+    except SweepsError:
+        remove_refused(folder)
+        raise
+    cfg.lr = rate
+    return cfg, with_rate(overrides, rate)
 
 
 def _run_alone(request: RunRequest) -> float | None:
@@ -81,7 +105,7 @@ def _run_alone(request: RunRequest) -> float | None:
         log.warning("Interrupted. To continue: %s", command(request.config.name))
         raise
     finally:
-        _remove_refused(request.folder)
+        remove_refused(request.folder)
     _say_result(request, record)
     return record.objective_value
 
@@ -99,7 +123,7 @@ def main() -> None:
     want_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     try:
-        sys.argv[1:] = from_saved_run(sys.argv[1:])
+        sys.argv[1:] = from_saved_run(quote_rates(sys.argv[1:]))
         with raising_signals():
             _task()
         if _refusals:
@@ -149,7 +173,7 @@ def _explain(error: Exception) -> tuple[str | None, int]:
     return explain(error), 2
 
 
-def _request(cfg: DictConfig) -> RunRequest:
+def _request(cfg: DictConfig, overrides: list[str]) -> RunRequest:
     from sweeps.records import SweepRecord
     from sweeps.runner import RunRequest
 
@@ -158,7 +182,7 @@ def _request(cfg: DictConfig) -> RunRequest:
     try:
         config = parse(cfg)
     except SweepsError:
-        _remove_refused(folder)
+        remove_refused(folder)
         raise
     choices = {
         str(group): str(choice)
@@ -170,26 +194,14 @@ def _request(cfg: DictConfig) -> RunRequest:
         config=config,
         threads=sweep.threads if sweep else None,
         folder=folder,
-        overrides=[str(override) for override in hydra_cfg.overrides.task],
+        overrides=overrides,
         choices=choices,
         hydra_files={
             "config.yaml": to_saved_yaml(cfg),
             "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
-            "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
+            "overrides.yaml": OmegaConf.to_yaml(overrides),
         },
     )
-
-
-def _remove_refused(folder: Path) -> None:
-    """Leaves nothing of a run that never began, such as a log of its check."""
-    paths = RunPaths(folder)
-    if paths.record.exists() or lock_holder(paths.lock) is not None:
-        return
-    with contextlib.suppress(OSError):
-        for path in (paths.log, paths.lock):
-            path.unlink(missing_ok=True)
-        folder.rmdir()
-        folder.parent.rmdir()
 
 
 def _show_plan(paths: RunPaths) -> None:

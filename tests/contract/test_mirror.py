@@ -130,6 +130,7 @@ def test_a_finished_run_is_in_the_store_with_all_it_has(tmp_path: Path) -> None:
         "optimizer": "sgd",
         "model": "mlp",
     }
+    assert run.data.metrics == {"val_loss": 0.25, "best_val_loss": 0.25, "settings/lr": 0.1}
     tags = run.data.tags
     assert tags["sweeps.key"] == "key-a"
     assert tags["sweeps.identity"] == "f" * 64
@@ -282,12 +283,46 @@ def test_a_sweep_is_a_parent_and_its_cells_are_children(tmp_path: Path) -> None:
     parent = runs["s"]
     assert (parent.info.status, parent.info.end_time) == ("FAILED", STARTED_MS + 5)
     assert "| table |" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.metrics == {
+        "best_val_loss": 0.25,
+        "runs/finished": 1,
+        "runs/diverged": 0,
+        "runs/pruned": 0,
+        "runs/failed": 1,
+    }
     assert artifacts(tmp_path, parent) == {"results.csv", "results.md", "multirun.yaml"}
     for key in ("a", "b"):
         assert runs[key].data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert runs[key].data.tags["sweeps.sweep"] == "study"
     assert [runs[key].info.status for key in ("a", "b")] == ["FINISHED", "FAILED"]
     assert runs["b"].data.tags["sweeps.error"] == "ValueError: no"
+
+
+def test_an_extended_sweep_shows_its_new_best_and_counts(tmp_path: Path) -> None:
+    sweep = SweepPaths(tmp_path / "study")
+    finish(sweep.folder / "a", a_run(sweep.folder / "a", key="a"))
+    record = SweepRecord("s", "study", "FINISHED", "val_loss", STARTED_MS, STARTED_MS + 5)
+    sweep.results_markdown.write_text("| table |\n")
+    record.save(sweep)
+    push(tmp_path, sweep=sweep.folder)
+    for key, changes in (
+        ("b", {"objective_value": 0.125}),
+        ("c", {"outcome": "pruned", "objective_value": 0.0}),
+        ("d", {"outcome": "diverged", "objective_value": 0.0}),
+    ):
+        finish(sweep.folder / key, a_run(sweep.folder / key, key=key), **changes)
+    dataclasses.replace(record, status="RUNNING").save(sweep)
+    push(tmp_path, sweep=sweep.folder)
+    dataclasses.replace(record, ended_ms=STARTED_MS + 9).save(sweep)
+    push(tmp_path, sweep=sweep.folder)
+    (parent,) = [run for run in stored(tmp_path) if run.data.tags["sweeps.key"] == "s"]
+    assert parent.data.metrics == {
+        "best_val_loss": 0.125,
+        "runs/finished": 2,
+        "runs/diverged": 1,
+        "runs/pruned": 1,
+        "runs/failed": 0,
+    }
 
 
 def test_a_damaged_cell_does_not_keep_the_others_out(
@@ -375,13 +410,18 @@ def test_system_metrics_are_taken_of_a_long_run(
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
     folder = tmp_path / "run"
     record = a_run(folder)
-    mirror = Mirror(TrackingConfig(system_metrics_after_s=0.0), tmp_path)
-    mirror.start()
-    mirror.wait_ready()
-    mirror.watch_run(RunPaths(folder))
-    time.sleep(2)
-    finish(folder, record)
-    mirror.close()
-    (run,) = stored(tmp_path)
-    assert any(key.startswith("system/") for key in run.data.metrics)
-    assert run.info.status == "FINISHED"
+    for outcome, status in (("interrupted", "KILLED"), ("finished", "FINISHED")):
+        record.save(RunPaths(folder))
+        mirror = Mirror(TrackingConfig(system_metrics_after_s=0.0), tmp_path)
+        mirror.start()
+        mirror.wait_ready()
+        mirror.watch_run(RunPaths(folder))
+        time.sleep(2)
+        finish(folder, record, outcome=outcome, status=status)
+        mirror.close()
+        (run,) = stored(tmp_path)
+        assert run.info.status == status
+    measured = next(key for key in run.data.metrics if key.startswith("system/"))
+    in_order = sorted(history(tmp_path, run, measured), key=lambda point: point[1])
+    assert [step for step, _, _ in in_order] == list(range(len(in_order)))  # not twice from 0
+    assert len(in_order) > 2

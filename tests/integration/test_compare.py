@@ -1,21 +1,31 @@
 """The command as a person starts it, on real run folders and a real SQLite store."""
 
+import dataclasses
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from harness.server import Proxy, Server
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, RunTag
 
 from sweeps import compare
+from sweeps.config import Config
+from sweeps.errors import TrackingUnavailableError
 from sweeps.paths import RunPaths, SweepPaths, replace_json
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.reporting import write_report
+from sweeps.reproduction.record import Place, mirrored
 from sweeps.results import read_folder
+from sweeps.sync import sync
 from sweeps.tracking.read import StoreReader
 from sweeps.tracking.view import links, runs_view
 
@@ -65,16 +75,23 @@ def make_run(paths: RunPaths, lr: str, seed: int, value: float) -> None:
         metrics={"val_accuracy": value, "test_accuracy": value - 0.01},
         seconds=2.0,
         overrides=["name=study", f"lr={lr}", f"seed={seed}"],
-        params={"lr": float(lr), "seed": seed, "compile": False, "threads": None},
+        epochs=3,
+        params={"lr": float(lr), "seed": seed, "epochs": 3, "compile": False, "threads": None},
         dataset=DATA,
     ).save(paths)
-    points = [
-        {"key": key, "value": value * epoch / 3, "step": epoch * 10, "time_ms": epoch * 100}
-        for epoch in (1, 2, 3)
-        for key in ("val_accuracy", "val_loss")
-    ]
+    points = made_up_points(value)
     torn = '{"key": "val_loss", "val'
     paths.metrics.write_text("".join(f"{json.dumps(p)}\n" for p in points) + torn)
+
+
+def made_up_points(value: float) -> list[dict[str, Any]]:
+    """Returns what a run logs whose loss still falls at its end."""
+    points = [
+        {"key": key, "value": at_epoch, "step": epoch * 10, "time_ms": epoch * 100}
+        for epoch in (1, 2, 3)
+        for key, at_epoch in (("val_accuracy", value * epoch / 3), ("val_loss", 1 - epoch / 9))
+    ]
+    return [*points, {"key": "test_accuracy", "value": value - 0.01, "step": 30, "time_ms": 300}]
 
 
 def run_compare(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -204,11 +221,10 @@ def fill_store(here: Path) -> tuple[MlflowClient, str]:
             for key, text in {"lr": lr, "seed": seed, "objective": "val_accuracy"}.items():
                 client.log_param(run_id, key, text)
             points = [
-                Metric(key, value * epoch / 3, epoch * 100, epoch * 10)
-                for epoch in (1, 2, 3)
-                for key in ("val_accuracy", "val_loss")
+                Metric(p["key"], p["value"], p["time_ms"], p["step"]) for p in made_up_points(value)
             ]
             points.append(Metric("best_val_accuracy", value, 300, 0))
+            points.append(Metric("settings/lr", float(lr), 0, 0))
             outcome = [RunTag("sweeps.outcome", "finished"), RunTag("sweeps.best_epoch", "3")]
             client.log_batch(run_id, metrics=points, tags=outcome)
             sizes = json.dumps({k: v for k, v in DATA.items() if k != "digest"})
@@ -232,6 +248,7 @@ def test_the_store_says_what_the_folders_say(
         assert (code, err) == (0, "")
         found = json.loads(out)
         assert [r["mean"] for r in found["ranking"]] == [r["mean"] for r in want["ranking"]]
+        assert "settings/" not in out
         assert found["answers"][0]["lines"][1:] == want["answers"][0]["lines"][1:]
     both = ["away", "--experiment", "sweeps"]
     assert len(json.loads(run_compare(capsys, *both, "--json")[1])["ranking"][0]["runs"]) == 3
@@ -244,6 +261,9 @@ def test_the_store_says_what_the_folders_say(
     client.set_terminated(foreign.info.run_id)
     runs = StoreReader(f"sqlite:///{here}/outputs/mlflow.db").experiment("sweeps", "").runs
     other = next(run for run in runs if run.name == "foreign")
+    assert {key for run in runs for key in run.metrics} == {
+        *("val_accuracy", "val_loss", "test_accuracy")
+    }
     assert (other.value, other.best_epoch, other.outcome) == (0.4, 3, "finished")
 
     code, _, err = run_compare(capsys, "--filter", "lr is 5")
@@ -255,6 +275,76 @@ def test_the_store_says_what_the_folders_say(
     code, _, err = run_compare(capsys, "f" * 32)
     assert code == 2
     assert f"It has no run {'f' * 32}." in err
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
+
+
+def test_a_server_says_what_the_folders_say(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+) -> None:
+    folder = make_sweep(here)
+    pruned = RunPaths(folder / "lr=0.001,seed=0")
+    record = RunRecord.load(pruned)
+    assert record is not None
+    dataclasses.replace(record, outcome="pruned", epochs_done=1).save(pruned)
+    want = json.loads(run_compare(capsys, "study", "--json")[1])
+    lines = want["answers"][0]["lines"]
+    assert "1 of 9 was stopped early by the search and is not ranked." in lines
+    assert "the best itself still improved at the last epoch" in lines[3]  # from the histories
+
+    assert sync([folder], uri=server.uri, experiment=None)
+    folder.rename(here / "away")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    (parent,) = [r for r in server.runs("sweeps") if "mlflow.parentRunId" not in r.data.tags]
+    monkeypatch.setattr("sweeps.tracking.read.POINTS_PER_HISTORY", 5)  # cut: asked for in halves
+    capsys.readouterr()
+    for arguments in (["study"], [parent.info.run_id], ["--filter", "params.lr != '5'"]):
+        code, out, err = run_compare(capsys, *arguments, "--json")
+        assert (code, err) == (0, "")
+        assert without_places(json.loads(out)) == without_places(want)
+
+
+def without_places(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a comparison says, without where the runs were read from."""
+    places = ("folder", "mlflow_run_id")
+    ranking = [
+        row | {"runs": [{k: v for k, v in run.items() if k not in places} for run in row["runs"]]}
+        for row in found["ranking"]
+    ]
+    return found | {"ranking": ranking}
+
+
+def test_ctrl_c_in_a_repeat_does_not_wait_for_a_silent_server(here: Path, server: Server) -> None:
+    folder = make_sweep(here) / "lr=0.1,seed=0"
+    proxy = Proxy(server.port)
+    config = Config(output_dir=str(here / "outputs"))
+    place = Place(proxy.uri, "repeats", None)
+
+    def interrupt_while_it_hangs() -> None:
+        with mirrored(place, folder, config):
+            proxy.switch("hang")
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_while_it_hangs()
+    assert time.monotonic() - started < 30  # the ordinary end waits a minute
+    proxy.switch("refuse")
+    with (
+        pytest.raises(TrackingUnavailableError, match="--tracking-uri URI, or type --no-tracking"),
+        mirrored(place, folder, config),
+    ):
+        pass
+    with pytest.raises(TrackingUnavailableError, match=r"Start it, or name another with --uri URI"):
+        sync([folder], uri=proxy.uri, experiment=None)
 
 
 def test_a_server_that_is_away_names_the_way_out(
@@ -270,10 +360,20 @@ def test_a_server_that_is_away_names_the_way_out(
 
 
 def test_the_view_of_a_sweep_shows_what_was_typed() -> None:
-    cells = [["name=s", "lr=0.1", "optimizer=sgd"], ["name=s", "lr=0.01", "optimizer=sgd"]]
+    typed = itertools.product((1e-05, 0.1), ("sgd", "adam"), (None, 0.9))
+    cells = [
+        RunRecord(
+            *("k", "i", "n", "FINISHED", "val_loss", 0),
+            overrides=["name=s", f"lr={lr}", f"optimizer={optimizer}", f"model.dropout={dropout}"],
+            params={"lr": lr, "model.dropout": dropout},
+        )
+        for lr, optimizer, dropout in typed
+    ]
     state = json.loads(runs_view("abc", "val_loss", cells))
-    assert state["selectedColumns"][:3] == [
-        "params.`lr`",
+    assert state["selectedColumns"][:5] == [
+        "metrics.`settings/lr`",  # as a param it would stand as text, 1e-05 after 0.1
+        "params.`optimizer`",
+        "params.`model.dropout`",  # not a number in each
         "metrics.`best_val_loss`",
         "metrics.`test_loss`",
     ]

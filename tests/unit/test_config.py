@@ -45,6 +45,12 @@ def test_a_saved_config_gives_the_same_identity() -> None:
     assert identity(parse(again)) == identity(parse(cfg))
 
 
+def test_bonds_between_axes_are_no_part_of_a_run() -> None:
+    bonds = ["zip=[lr,seed]", "exclude=lr above 1", "only=[seed if lr is 1]"]
+    assert identity(parse(composed(*bonds))) == identity(parse(composed()))
+    assert describe([*bonds, "lr=1"]) == "lr=1"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -68,6 +74,10 @@ def test_a_saved_config_gives_the_same_identity() -> None:
         ("name=../../etc", "becomes a folder"),
         ("optimizer.momentum=fast", "optimizer.momentum"),
         ("+optimizer.momntum=0.9", "Did you mean 'momentum'?"),
+        ("exclude=3", "exclude=3 must be a sentence or a list of sentences"),
+        ("exclude=lr bove 1", "exclude='lr bove 1' cannot be read"),
+        ("only=[lr]", "only='lr' cannot be read. Type a key, 'if' and a sentence"),
+        ("zip=[lr]", "zip=['lr'] must be a list of two or more keys"),
         ("model=custom", "model._target_ has no value"),
         ("data=image_folder", "data.root has no value"),
         ("model._target_=os.system", "not in a trusted package"),
@@ -90,6 +100,9 @@ MINE = ["data._target_=mine.source", "schedule._target_=mine.schedule", "trusted
         (["schedule.warmup_epochs=nan"], "schedule.warmup_epochs=nan must be a finite number"),
         (["schedule=cosine", "schedule.final=inf"], "schedule.final=inf must be a finite number"),
         (["schedule=plateau", "schedule.patience_epochs=-1"], "must be 0 or more"),
+        (["schedule=range_test", "schedule.start=1"], "schedule.start=1.0 must be below 1"),
+        (["schedule=range_test", "schedule.start=0"], "must be a finite number above 0"),
+        (["schedule=range_test", "schedule.steps=-1"], "must be 1 or more, or null"),
         ([*MINE, "schedule.warmup_epochs=soon"], "schedule.warmup_epochs=soon must be a number"),
         (["data=synthetic", "data.noise=nan"], "data.noise=nan must be a finite number"),
         (["data=image_folder", "data.root=''"], "data.root is empty"),

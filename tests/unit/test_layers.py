@@ -6,9 +6,31 @@ from pathlib import Path
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
     {"errors", "paths", "records", "points", "results", "standing"},
-    {"data", "models", "losses", "schedules", "seeding", "checkpoint", "loop", "numerics"},
-    {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "sweep", "study", "launching", "live", "closing", "reproduction"},
+    {
+        "data",
+        "models",
+        "losses",
+        "schedules",
+        "seeding",
+        "checkpoint",
+        "loop",
+        "numerics",
+        "lr_curve",
+    },
+    {"config", "build", "tracking", "reporting", "progress", "interrupts", "space", "search"},
+    {
+        "runner",
+        "range_test",
+        "sweep",
+        "agenda",
+        "searching",
+        "planning",
+        "study",
+        "launching",
+        "live",
+        "closing",
+        "reproduction",
+    },
     {"train", "sync", "compare", "reproduce"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}

@@ -4,7 +4,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from sweeps.points import PointWriter, read_points
+from sweeps.points import Mark, Point, PointWriter, read_metric, read_new, read_points
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +67,33 @@ def test_each_line_is_an_object_of_its_own(tmp_path: Path) -> None:
     with PointWriter(path, keep=0) as writer:
         writer.write({"a": 1.0, "b": 2.0}, 1)
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_one_metric_is_read_by_step_and_without_what_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = [
+        {"key": "loss", "value": 0.25, "step": 2, "time_ms": 9},
+        {"key": "note", "value": "loss", "step": 1, "time_ms": 7},  # names it, and is another
+        {"key": "loss", "value": 0.5, "step": 1, "time_ms": 8},
+    ]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"key": "loss", "val')
+    assert read_metric(path, "loss") == [Point(1, 0.5, 8), Point(2, 0.25, 9)]
+    assert read_metric(tmp_path / "none", "loss") == []
+
+
+def test_what_is_new_is_whole_lines_and_a_file_made_anew_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_new(path, Mark()) == ([], Mark())
+    with PointWriter(path, keep=0) as writer:
+        writer.write({"loss": 0.5}, 1)
+        points, mark = read_new(path, Mark())
+        assert [p["step"] for p in points] == [1]
+        writer.write({"loss": 0.4}, 2)
+    with path.open("a") as file:
+        file.write('{"key": "lo')
+    points, mark = read_new(path, mark)
+    assert [p["step"] for p in points] == [2]
+    assert read_new(path, mark) == ([], mark)
+    with PointWriter(path, keep=1) as writer:  # a continued run forgets what it will do again
+        writer.write({"loss": 0.3}, 7)
+    assert [p["step"] for p in read_new(path, mark)[0]] == [1, 7]

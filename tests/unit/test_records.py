@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths
-from sweeps.records import RunRecord, SweepRecord
+from sweeps.records import RunRecord, SweepRecord, ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,20 @@ def test_params_that_are_not_finite_are_strict_json_too(tmp_path: Path, value: o
     text = RunPaths(tmp_path).record.read_text()
     assert "Infinity" not in text
     assert "NaN" not in text
+
+
+def test_the_numbers_of_a_run_are_what_was_typed_and_what_always_matters() -> None:
+    typed = ["lr=1e-05", "optimizer=sgd", "+optimizer.momentum=0.9", "compile=true", "workers=auto"]
+    params = {"lr": 1e-05, "batch_size": 64, "epochs": 3, "optimizer.momentum": 0.9}
+    params |= {"compile": True, "workers": "auto"}
+    record = dataclasses.replace(a_run(), overrides=typed, params=params)
+    assert record.numbers == {"lr": 1e-05, "batch_size": 64.0, "optimizer.momentum": 0.9}
+
+
+def test_how_a_run_ended_in_words() -> None:
+    assert ending("pruned", 3, 27) == "pruned at epoch 3 of 27"
+    assert ending("pruned", 0, 27) == "pruned"
+    assert ending("finished", 27, 27) == "finished"
 
 
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:

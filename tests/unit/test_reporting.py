@@ -15,14 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.reporting import listing
+from sweeps.points import Point
+from sweeps.records import RunRecord
+from sweeps.reporting import listing, table
 from sweeps.reporting.answer import Answer, answers
 from sweeps.reporting.axes import find_axes, in_order
+from sweeps.reporting.clock import training_seconds
 from sweeps.reporting.figures import figures
 from sweeps.reporting.html import html_report
 from sweeps.reporting.ranking import Comparison, compare
 from sweeps.reporting.statistics import compare_paired, estimate
-from sweeps.results import Collection, Point, RunResult, SweepResult
+from sweeps.results import Collection, RunResult, SweepResult
 
 DIGITS = {"name": "digits", "digest": "abc", "train": "1294", "val": "144"}
 
@@ -132,6 +135,127 @@ def test_the_luckiest_seed_does_not_win_and_diverged_settings_come_last() -> Non
     ]
     assert listing.places(part) == ["1", "2", "3", "4", "5", "-"]
     assert listing.outcomes(part.settings[-1]) == "2 diverged, 1 finished"
+
+
+def search() -> list[RunResult]:
+    """A search kept three of six to the end; one that it stopped had the best value of all."""
+    stopped = {"epochs": 27, "epochs_done": 3}
+    return [
+        run(0.90, lr=0.1, seed=0, epochs=27),
+        run(0.85, lr=0.03, seed=0, epochs=27),
+        run(0.80, lr=0.01, seed=0, epochs=27),
+        run(0.95, "pruned", lr=1.0, seed=0, **stopped),
+        run(0.60, "pruned", lr=0.003, seed=0, **stopped),
+        run(0.50, "pruned", lr=0.001, seed=0, **(stopped | {"epochs_done": 1})),
+    ]
+
+
+def test_half_a_run_is_never_ranked_against_a_whole_one() -> None:
+    found = comparison(search())
+    part = found.parts[0]
+    assert [s.label for s in part.settings] == [
+        *("lr=0.1", "lr=0.03", "lr=0.01"),
+        *("lr=1.0", "lr=0.003", "lr=0.001"),
+    ]
+    assert listing.places(part) == ["1", "2", "3", "-", "-", "-"]
+    assert [listing.outcomes(s) for s in part.settings[2:]] == [
+        "finished",
+        *["pruned at epoch 3 of 27"] * 2,
+        "pruned at epoch 1 of 27",
+    ]
+    lines = answers(found)[0].lines
+    assert lines[0].startswith("Best: lr=0.1, val_accuracy 0.9000 (1 seed)")
+    assert lines[2] == "3 of 6 were stopped early by the search and are not ranked."
+    assert lines[3:] == ("Best at lr=0.1 (0.9000).",)  # 1.0 was tried: 0.1 is no edge
+    row = listing.as_csv(found).splitlines()[4]
+    assert row.startswith("1,,1.0,val_accuracy,0.95")
+    assert row.endswith(",0,0,1,0,0")
+
+
+def test_what_was_stopped_early_is_marked_in_the_figures() -> None:
+    runs = [
+        *search(),
+        *(
+            dataclasses.replace(
+                r,
+                key=f"{r.key}-adam",
+                identity=f"{r.key}-adam",
+                settings={**r.settings, "optimizer": "adam"},
+            )
+            for r in search()[1:]
+        ),
+    ]
+    objective, heat_map = figures(comparison(runs).parts[0])
+    assert "stopped early, its best so far" in objective.svg
+    assert heat_map.svg.count(">pruned</text>") == 6
+    assert "0.950" not in heat_map.svg
+    assert "'pruned' where it was stopped early" in heat_map.caption
+    plain = figures(comparison(grid()).parts[0])
+    assert "stopped early" not in "".join(f.svg + f.caption for f in plain)
+
+
+def test_half_runs_alone_have_no_best() -> None:
+    found = comparison(search()[3:])
+    assert found.parts[0].best is None
+    assert answers(found)[0].lines == ("No run that could be ranked came to its end: 3 pruned.",)
+    assert answers(comparison([search()[0], search()[3]]))[0].lines[1] == (
+        "No other setting was trained to its end, so there is nothing to compare it with."
+    )
+
+
+def test_a_setting_of_which_one_seed_was_stopped_comes_after_all_whole_ones() -> None:
+    stopped = run(0.5, "pruned", lr=1.0, seed=1, epochs=27, epochs_done=3)
+    part = comparison([run(0.95, lr=1.0, seed=0), stopped, run(0.9, lr=0.1, seed=0)]).parts[0]
+    assert [s.label for s in part.settings] == ["lr=0.1", "lr=1.0"]
+    assert listing.outcomes(part.settings[1]) == "1 finished, 1 pruned at epoch 3 of 27"
+
+
+def test_a_rate_that_was_stopped_early_is_not_called_too_small() -> None:
+    curves = Curves()
+    runs = [
+        dataclasses.replace(one, history=curves)
+        for one in [
+            *seeds([0.5], lr=0.001),
+            run(0.4, "pruned", lr=0.001, seed=1),
+            *seeds([0.9, 0.9], lr=0.01),
+        ]
+    ]
+    for one in runs:
+        curves.points[one.key, "val_loss"] = [Point(i, 1 - i / 10, i) for i in range(3)]
+    said = " ".join(answer(runs).lines)
+    assert "the best itself still improved" in said
+    assert "too small" not in said
+
+
+def test_equal_results_say_that_nothing_makes_a_difference() -> None:
+    runs = [r for rate in (0.001, 0.01, 0.1) for r in seeds([0.5, 0.5, 0.5], lr=rate)]
+    sweeps = (SweepResult("study", "python -m sweeps.train -m lr=0.1,0.01,0.001", 9),)
+    found = answer(runs, sweeps=sweeps)
+    assert found.lines == (
+        (
+            "All 3 settings that finished are equal: val_accuracy 0.5000 ± 0.0000 (mean and 95 %"
+            " interval of 3 seeds). What was varied makes no difference."
+        ),
+        "Lr makes no difference from 0.001 to 0.1 (0.5000 ± 0.0000).",
+    )
+    assert found.commands == ()
+
+
+def test_a_rate_that_makes_no_difference_for_one_optimizer_has_no_edge_there() -> None:
+    runs = [
+        *(run(0.5, optimizer="sgd", lr=rate, seed=0) for rate in (0.01, 0.1)),
+        run(None, "diverged", optimizer="sgd", lr=1.0, seed=0),
+        run(0.9, optimizer="adam", lr=0.1, seed=0),
+        run(0.8, optimizer="adam", lr=0.01, seed=0),
+    ]
+    assert answer(runs).lines[2:] == (
+        "optimizer=adam: best at lr=0.1 (0.9000).",
+        (
+            "optimizer=sgd: lr makes no difference from 0.01 to 0.1 (0.5000);"
+            " lr=1.0 diverged (1 of 1 runs): too large."
+        ),
+        "On the edge of the grid: optimizer=adam lr=0.1 is the largest tried: add 1,10.",
+    )
 
 
 def test_a_clear_winner() -> None:
@@ -305,7 +429,7 @@ def test_the_order_of_the_runs_changes_nothing(chance: random.Random) -> None:
             st.sampled_from(["0.1", "0.01", "x"]),
             st.sampled_from("012"),
             st.one_of(st.none(), st.floats()),
-            st.sampled_from(["finished", "diverged", "failed", "running", "interrupted"]),
+            st.sampled_from(["finished", "diverged", "pruned", "failed", "running", "interrupted"]),
         ),
         max_size=12,
     ),
@@ -389,8 +513,47 @@ def test_more_axes_bring_parallel_coordinates_and_importance() -> None:
     assert names == ["objective", "heat_map", "parallel", "importance"]
 
 
+def test_a_pause_is_not_training() -> None:
+    def at(*seconds: float) -> list[Point]:
+        return [Point(step, 0.5, round(s * 1000)) for step, s in enumerate(seconds)]
+
+    def clock(points: list[Point], **given: Any) -> list[float]:
+        return training_seconds(run(0.5, **given), points)
+
+    assert clock(at(10, 20, 30, 40), seconds=41.0) == [10, 20, 30, 40]
+    paused_for_an_hour = at(10, 20, 3635, 3645)  # an epoch was half done when it stopped
+    assert clock(paused_for_an_hour, seconds=45.0) == [10, 20, 35, 45]
+    paused_twice = at(10, 1020, 1030, 3040)
+    assert clock(paused_twice, seconds=40.0) == [10, 20, 30, 40]
+    lost_its_count = at(10, 20, 3630, 3640)  # killed: the first part was never counted
+    assert clock(lost_its_count, seconds=20.0) == [10, 20, 30, 40]
+    slow_to_start = at(60, 70, 80)  # compiling is training time
+    assert clock(slow_to_start, seconds=80.5) == [60, 70, 80]
+    assert clock(at(10, 3610), outcome="running", seconds=10.0) == [10, 3610]
+
+
 def test_csv_has_full_precision() -> None:
     lines = listing.as_csv(comparison(grid())).splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("part,rank,optimizer,lr,objective,mean,low,high,n,test_mean,p")
     assert lines[1].startswith("1,1,adam,0.01,val_accuracy,0.96,0.93515")
+
+
+def test_the_table_of_a_sweep_ranks_whole_runs_only() -> None:
+    def record(lr: float, outcome: str, value: float, epochs_done: int) -> RunRecord:
+        found = RunRecord(f"{lr}", f"{lr}", f"lr={lr}", "FINISHED", "val_accuracy", 0)
+        found.outcome, found.objective_value, found.best_epoch = outcome, value, epochs_done
+        found.epochs_done, found.epochs, found.overrides = epochs_done, 9, [f"lr={lr}"]
+        return found
+
+    runs = [(0.1, "diverged", 0.9, 2), (0.2, "pruned", 0.8, 3), (0.3, "finished", 0.5, 9)]
+    entries = [(record(*row), Path(f"lr={row[0]}")) for row in runs]
+    assert table.rows(entries) == [
+        ["1", "lr=0.3", "0.5000", "9", "-", "0.0", "finished"],
+        ["-", "lr=0.2", "-", "3", "-", "0.0", "pruned at epoch 3 of 9"],
+        ["-", "lr=0.1", "-", "2", "-", "0.0", "diverged"],
+    ]
+    assert table.best(entries[:2]) is None
+    lines = table.csv_table(entries).splitlines()
+    assert lines[0] == "rank,cell,objective,epoch,test_accuracy,seconds,outcome,error,folder"
+    assert lines[2] == "-,lr=0.2,0.8,3,,0.0,pruned,,lr=0.2"

@@ -23,6 +23,7 @@ SHAPES: dict[str, Make] = {
         o, total_steps=STEPS, peak_fraction=5 / 9, initial=0.1, final=0.01
     ),
     "plateau": lambda o: schedules.plateau(o, factor=0.1, patience_epochs=1),
+    "range_test": lambda o: schedules.range_test(o, total_steps=STEPS, start=1e-7, steps=None),
 }
 
 
@@ -54,11 +55,21 @@ def run_epochs(schedule: Schedule, losses: list[float]) -> list[float]:
         ("linear", 1, 0.6, 0.2),
         ("one_cycle", 0.1, 1, 0.01),
         ("plateau", 1, 1, 1),
+        ("range_test", 1e-7, 1e-3, 1),
     ],
 )
 def test_known_values(name: str, start: float, middle: float, end: float) -> None:
     seen = factors(Schedule(SHAPES[name], warmup_steps=0), STEPS + 1)
     assert [seen[0], seen[4], seen[8]] == pytest.approx([start, middle, end])
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(3, [0.01, 0.1, 1, 1]), (1, [1, 1, 1, 1])])
+def test_a_range_test_over_fewer_steps_than_the_run(steps: int, expected: list[float]) -> None:
+    schedule = Schedule(
+        lambda o: schedules.range_test(o, total_steps=STEPS, start=0.01, steps=steps),
+        warmup_steps=0,
+    )
+    assert factors(schedule, 4) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle"])

@@ -90,43 +90,28 @@ class LocalLauncher(Launcher):
             runs_per_gpu=self.runs_per_gpu,
             on_gpu=False,
         )
+        jobs = iter(
+            [
+                self.job(list(overrides), initial_job_idx + number)
+                for number, overrides in enumerate(job_overrides)
+            ]
+        )
         return self.launch_in(
-            job_overrides,
-            slots=slots,
-            kinds=["cpu"] * len(job_overrides),
-            logs=[None] * len(job_overrides),
-            on_end=failed,
-            on_tick=lambda _: None,
-            initial_job_idx=initial_job_idx,
+            lambda: next(jobs, None), slots=slots, on_end=failed, on_tick=lambda _: None
         )
 
-    def launch_in(
-        self,
-        job_overrides: Sequence[Sequence[str]],
-        *,
-        slots: Any,
-        kinds: Sequence[Any],
-        logs: Sequence[Path | None],
-        on_end: Callable[[Any], bool],
-        on_tick: Callable[[list[Any]], None],
-        initial_job_idx: int = 0,
-    ) -> "Sequence[JobReturn]":
-        """Runs jobs in given slots, see `sweeps.launching.Pool.run`."""
+    def job(
+        self, overrides: list[str], number: int, *, log: Path | None = None, kind: Any = "cpu"
+    ) -> Any:
+        """Returns a job for `launch_in`; it is composed when it starts."""
         from sweeps.launching import Job
-        from sweeps.launching.hydra_job import as_job_return, hydra_job
+        from sweeps.launching.hydra_job import hydra_job
 
-        jobs = [
-            Job(
-                number,
-                functools.partial(hydra_job, self, list(overrides), initial_job_idx + number),
-                log=str(log) if log else None,
-                kind=kind,
-            )
-            for number, (overrides, kind, log) in enumerate(
-                zip(job_overrides, kinds, logs, strict=True)
-            )
-        ]
-        return [
-            as_job_return(ended)
-            for ended in self.pool.run(jobs, slots, on_end=on_end, on_tick=on_tick)
-        ]
+        make = functools.partial(hydra_job, self, overrides, number)
+        return Job(number, make, log=str(log) if log else None, kind=kind)
+
+    def launch_in(self, next_job: Callable[[], Any], **how: Any) -> "Sequence[JobReturn]":
+        """Runs jobs as they come, see `sweeps.launching.Pool.run`."""
+        from sweeps.launching.hydra_job import as_job_return
+
+        return [as_job_return(ended) for ended in self.pool.run(next_job, **how)]

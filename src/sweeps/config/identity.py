@@ -27,8 +27,13 @@ SCHEDULING = (
     "timeout_s",
     "on_error",
     "retries",
+    "search",
+    "trials",
+    "zip",
+    "exclude",
+    "only",
 )
-"""When and how often it is run."""
+"""When and how often it is run, and beside which others."""
 
 NOT_IDENTITY = (*PLACE, *SCHEDULING)
 """Changing these does not change a result."""
@@ -37,6 +42,8 @@ NOT_IDENTITY = (*PLACE, *SCHEDULING)
 def identity(config: Config) -> str:
     """Returns the SHA-256, in hex, of everything in the config that determines the result."""
     content = {key: value for key, value in vars(config).items() if key not in NOT_IDENTITY}
+    if content["report_every"] is None:
+        del content["report_every"]  # runs made before there was this key keep their identity
     if content["data"]["_target_"] == "sweeps.data.sources.torchvision_dataset":
         # The archives are checked by torchvision: the folder they lie in changes nothing.
         content["data"] = {key: value for key, value in content["data"].items() if key != "root"}
@@ -69,7 +76,7 @@ def flatten(config: Config) -> dict[str, Any]:
     """Returns as dotted keys and plain values what a person compares runs by."""
     flat: dict[str, Any] = {}
     for key, value in vars(config).items():
-        if key == "name" or key in SCHEDULING:
+        if key == "name" or key in SCHEDULING or (key == "report_every" and value is None):
             continue
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": item for inner, item in value.items()}

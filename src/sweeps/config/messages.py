@@ -44,7 +44,7 @@ def _unknown_key(text: str, cause: str) -> str | None:
     if match := re.search(r"Key '([^']+)' is not in struct", f"{text}\n{cause}"):
         full = re.search(r"full_key: (\S+)", f"{text}\n{cause}")
         return _missing_key(full.group(1) if full else match.group(1))
-    if match := re.search(r"Key '([^']+)' not in 'Config'", f"{text}\n{cause}"):
+    if match := re.search(r"Key '([^']+)' not in 'Typed'", f"{text}\n{cause}"):
         return _missing_key(match.group(1))
     return None
 

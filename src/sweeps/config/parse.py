@@ -16,7 +16,17 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from sweeps.config.schema import GROUPS, TARGETS, Config, DataConfig, Schedule, TrackingConfig
+from sweeps.config.rates import parse_rate
+from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
+from sweeps.config.schema import (
+    GROUPS,
+    TARGETS,
+    Config,
+    DataConfig,
+    Schedule,
+    SearchConfig,
+    TrackingConfig,
+)
 from sweeps.errors import BadInputError, did_you_mean
 
 TRUSTED_PREFIXES = (
@@ -35,6 +45,8 @@ OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_l
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
 ON_ERROR = ("continue", "stop")
+SAMPLERS = ("tpe", "random", "grid", "gp", "qmc")
+PRUNERS = ("none", "asha", "halving", "hyperband", "median")
 MOST_THREADS = 1024
 
 
@@ -73,10 +85,20 @@ def from_mapping(values: dict[str, Any]) -> Config:
         if not isinstance(values.get(key), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
+    if parse_rate(values.get("lr")) is not None:
+        raise BadInputError(
+            f"lr={values['lr']} is worked out by a single run, or a sweep with hydra/sweeper=grid,"
+            " before it trains. Type a number here, such as lr=0.01."
+        )
+    # First, so that a rate that is no number is called lr, and not by a group that refers to it.
+    plain = {
+        key: value for key, value in values.items() if key not in (*GROUPS, "tracking", "search")
+    }
+    typed = _typed(Config, plain, prefix="")
     groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
     groups["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
-    plain = {key: value for key, value in values.items() if key not in groups}
-    config = Config(**(_typed(Config, plain, prefix="") | groups))
+    groups["search"] = _typed(SearchConfig, values.get("search") or {}, prefix="search.")
+    config = Config(**(typed | groups))
     _check_values(config)
     return config
 
@@ -213,6 +235,8 @@ def _check_values(config: Config) -> None:
     if (config.tracking["system_metrics_after_s"] or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
+    _check_search(config)
+    _check_bonds(config)
     _check_data(config)
     if config.data["_target_"] in TARGETS:
         _check_source(config.data)
@@ -234,6 +258,29 @@ def _check_launch(config: Config) -> None:
         not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
     ):
         raise BadInputError(f"workers={workers} must be auto, or 1 or more processes.")
+
+
+def _check_search(config: Config) -> None:
+    search = config.search
+    _one_of("search.sampler", search["sampler"], SAMPLERS)
+    _one_of("search.pruner", search["pruner"], PRUNERS)
+    for key, least in (("factor", 2), ("first", 1), ("warmup", 0), ("seed", 0)):
+        if search[key] < least:
+            raise BadInputError(f"search.{key}={search[key]} must be {least} or more.")
+    if config.report_every is not None and config.report_every < 1:
+        raise BadInputError(f"report_every={config.report_every} must be 1 or more, or null.")
+    trials = config.trials
+    if trials != "auto" and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
+        raise BadInputError(f"trials={trials} must be auto, or 1 or more runs.")
+
+
+def _check_bonds(config: Config) -> None:
+    """Checks what says which axes belong together for its form; the sweep knows its axes."""
+    read_zip(config.zip)
+    for sentence in read_sentences("exclude", config.exclude):
+        read_exclude(sentence)
+    for sentence in read_sentences("only", config.only):
+        read_only(sentence)
 
 
 def _check_settings(config: Config) -> None:
@@ -305,13 +352,17 @@ def _check_schedule(config: Config) -> None:
             f"schedule.warmup_epochs={schedule['warmup_epochs']} leaves nothing of"
             f" epochs={config.epochs}; make it smaller."
         )
-    if schedule["_target_"] not in TARGETS:
-        return
+    if schedule["_target_"] in TARGETS:
+        _check_shape(schedule)
+
+
+def _check_shape(schedule: dict[str, Any]) -> None:
+    """Checks the settings of a shipped schedule; a person's own checks its own."""
     if schedule.get("patience_epochs", 0) < 0:
         raise BadInputError(
             f"schedule.patience_epochs={schedule['patience_epochs']} must be 0 or more."
         )
-    for key in ("every_epochs", "gamma", "factor", "initial"):
+    for key in ("every_epochs", "gamma", "factor", "initial", "start"):
         if key in schedule:
             _positive(f"schedule.{key}", schedule[key])
     if not 0 < schedule.get("peak_fraction", 0.5) < 1:
@@ -320,8 +371,11 @@ def _check_schedule(config: Config) -> None:
         )
     if schedule.get("final", 0) < 0:
         raise BadInputError(f"schedule.final={schedule['final']} must be 0 or more.")
-    if "factor" in schedule and not schedule["factor"] < 1:
-        raise BadInputError(f"schedule.factor={schedule['factor']} must be below 1.")
+    for key in ("factor", "start"):
+        if not schedule.get(key, 0.5) < 1:
+            raise BadInputError(f"schedule.{key}={schedule[key]} must be below 1.")
+    if (schedule.get("steps") or 1) < 1:
+        raise BadInputError(f"schedule.steps={schedule['steps']} must be 1 or more, or null.")
 
 
 def _positive(key: str, value: float) -> None:

@@ -125,6 +125,14 @@ class PlateauSchedule(Schedule):
 
 
 @dataclass
+class RangeTestSchedule(Schedule):
+    """Up by the same factor at each step."""
+
+    start: float = MISSING
+    steps: int | None = MISSING
+
+
+@dataclass
 class DataConfig:
     """What every data set has; a choice adds the arguments of its source."""
 
@@ -178,6 +186,21 @@ class TrackingConfig:
 
 
 @dataclass
+class SearchConfig:
+    """How a search chooses its runs and which it stops early."""
+
+    sampler: str = "tpe"
+    pruner: str = "none"
+    factor: int = 3
+    first: int = 1
+    warmup: int = 0
+    within: list[str] = field(default_factory=list)
+    seed: int = 0
+    points: list[dict[str, Any]] = field(default_factory=list)
+    learn_from: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Config:
     """One run, complete. Groups are plain mappings here; `parse` types them by their `_target_`."""
 
@@ -210,6 +233,19 @@ class Config:
     timeout_s: float | None = None
     on_error: str = "continue"
     retries: int = 0
+    search: dict[str, Any] = field(default_factory=dict)
+    trials: Any = "auto"
+    report_every: int | None = None
+    zip: Any = field(default_factory=list)
+    exclude: Any = field(default_factory=list)
+    only: Any = field(default_factory=list)
+
+
+@dataclass
+class Typed(Config):
+    """What may be typed: lr=auto becomes a number before there is a run."""
+
+    lr: Any = MISSING
 
 
 TARGETS: dict[str, type] = {
@@ -236,6 +272,7 @@ TARGETS: dict[str, type] = {
     "sweeps.schedules.linear": FinalSchedule,
     "sweeps.schedules.one_cycle": OneCycleSchedule,
     "sweeps.schedules.plateau": PlateauSchedule,
+    "sweeps.schedules.range_test": RangeTestSchedule,
 }
 """The type of a group whose `_target_` we ship. Other targets take any keyword arguments."""
 
@@ -244,4 +281,4 @@ GROUPS = ("model", "data", "loss", "optimizer", "schedule")
 
 def register() -> None:
     """Tells Hydra the types of the top-level values."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=Typed)

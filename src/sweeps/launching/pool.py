@@ -15,10 +15,10 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError
-from sweeps.launching.worker import work
+from sweeps.launching.worker import Question, work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
@@ -73,7 +73,8 @@ class Running:
     job: Job
     slot: Slot
     process: BaseProcess
-    results: Connection
+    link: Connection
+    answer: tuple[Any, BaseException | None] | None = None
     started: float = field(default_factory=time.monotonic)
     stopping: str | None = None
     stop_asked: float = 0.0
@@ -112,7 +113,7 @@ class Pool:
 
         running = self._start(Job(0, lambda: function), Slot())
         try:
-            connection.wait([running.process.sentinel, running.results])
+            connection.wait([running.process.sentinel, running.link])
             ended = self._collect(running)
         except BaseException:
             self._kill([running])
@@ -125,32 +126,38 @@ class Pool:
 
     def run(
         self,
-        jobs: Sequence[Job],
+        next_job: Callable[[], Job | None],
         slots: Slots,
         *,
         on_end: Callable[[Ended], bool],
         on_tick: Callable[[list[Running]], None],
+        on_question: Callable[[Job, Any], Any] | None = None,
     ) -> list[Ended]:
-        """Runs jobs in order, as many at once as there are slots.
+        """Runs jobs, as many at once as there are slots.
 
         Args:
-            jobs: What to run.
+            next_job: Returns what to run in a slot that is free, or None where there is nothing now;
+                it is asked again when a job has ended, and all is over when nothing runs either.
             slots: Where.
             on_end: Called after each job; returns whether the job failed.
             on_tick: Called a few times a second with what is under way.
+            on_question: Answers what a job asks by `sweeps.launching.worker.ask`.
 
         Returns:
-            How each job that was started ended, in the order of the jobs.
+            How each job that was started ended, in the order of their numbers.
         """
-        waiting, running = deque(jobs), list[Running]()
+        waiting, running = deque[Job](), list[Running]()
         ended: dict[int, Ended] = {}
         tries: dict[int, int] = {}
+        more = next_job
         try:
-            while waiting or running:
-                self._fill(waiting, running, slots)
+            while True:
+                self._fill(waiting, running, slots, more)
+                if not running:
+                    break
                 on_tick(running)
                 self._wait(running)
-                for item in [item for item in running if self._over(item)]:
+                for item in [item for item in running if self._over(item, on_question)]:
                     running.remove(item)
                     slots.give_back(item.job.kind, item.slot)
                     number = item.job.number
@@ -162,6 +169,7 @@ class Pool:
                         waiting.appendleft(item.job)
                     elif self._stop_on_error:
                         waiting.clear()
+                        more = _no_job
         except KeyboardInterrupt as interrupt:
             self._stop(running, getattr(interrupt, "signum", signal.SIGINT))
             raise
@@ -170,29 +178,40 @@ class Pool:
             raise
         return [ended[number] for number in sorted(ended)]
 
-    def _fill(self, waiting: deque[Job], running: list[Running], slots: Slots) -> None:
+    def _fill(
+        self,
+        waiting: deque[Job],
+        running: list[Running],
+        slots: Slots,
+        next_job: Callable[[], Job | None],
+    ) -> None:
+        """Starts what fits; a job whose kind of slot is taken waits and lets the next one pass."""
         for job in list(waiting):
             slot = slots.take(job.kind)
             if slot is not None:
                 waiting.remove(job)
                 running.append(self._start(job, slot))
-            if not any(slots.free.values()):
-                return
+        while any(slots.free.values()) and (asked := next_job()) is not None:
+            slot = slots.take(asked.kind)
+            if slot is None:
+                waiting.append(asked)
+            else:
+                running.append(self._start(asked, slot))
 
     def _start(self, job: Job, slot: Slot) -> Running:
         import cloudpickle
 
-        receiver, sender = self._context.Pipe(duplex=False)
+        ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=work, args=(cloudpickle.dumps(job.make()), job.log, slot.env, sender)
+            target=work, args=(cloudpickle.dumps(job.make()), job.log, slot.env, theirs)
         )
         with _no_main():
             process.start()
-        sender.close()  # the child has its own; ours would hide that the child is gone
-        return Running(job, slot, process, receiver)
+        theirs.close()  # the child has its own; ours would hide that the child is gone
+        return Running(job, slot, process, ours)
 
     def _wait(self, running: list[Running]) -> None:
-        handles = [handle for item in running for handle in (item.process.sentinel, item.results)]
+        handles = [handle for item in running for handle in (item.process.sentinel, item.link)]
         connection.wait(handles, timeout=TICK_S)
         now = time.monotonic()
         for item in running:
@@ -205,24 +224,30 @@ class Pool:
                 item.process.terminate()
 
     @staticmethod
-    def _over(item: Running) -> bool:
-        return item.results.poll() or not item.process.is_alive()
-
-    @staticmethod
-    def _collect(item: Running) -> Ended:
+    def _over(item: Running, on_question: Callable[[Job, Any], Any] | None = None) -> bool:
+        """Returns whether a job has ended, after answering what it asks."""
         import cloudpickle
 
-        returned, raised, death, answered = None, None, item.stopping, False
         with contextlib.suppress(EOFError, OSError):  # it died without an answer
-            if item.results.poll():
-                returned, raised = cloudpickle.loads(item.results.recv_bytes())
-                answered = True
-        item.results.close()
+            while item.answer is None and item.link.poll():
+                message = cloudpickle.loads(item.link.recv_bytes())
+                if isinstance(message, Question):
+                    said = on_question(item.job, message.content) if on_question else None
+                    item.link.send_bytes(cloudpickle.dumps(said))
+                else:
+                    item.answer = message
+        return item.answer is not None or not item.process.is_alive()
+
+    def _collect(self, item: Running) -> Ended:
+        self._over(item)  # the answer may have come between the last look and the end
+        returned, raised = item.answer or (None, None)
+        death = item.stopping
+        item.link.close()
         item.process.join(GRACE_S)
         if item.process.is_alive():  # it has answered, and hangs on its way out
             item.process.kill()
             item.process.join()
-        if not answered and death is None:
+        if item.answer is None and death is None:
             death = f"process ended with {_exit_in_words(item.process.exitcode)}"
         return Ended(item.job, returned, raised, death, timed_out=item.stopping is not None)
 
@@ -255,6 +280,10 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def _no_job() -> None:
+    return None
 
 
 def _may_retry(ended: Ended) -> bool:

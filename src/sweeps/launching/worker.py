@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeps.interrupts import Interrupted, raising_signals
 
@@ -18,16 +19,49 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 
-def work(call: bytes, log: str | None, env: dict[str, str], results: Connection) -> None:
+@dataclass(frozen=True)
+class Question:
+    """What a run asks its controller."""
+
+    content: Any
+
+
+_link: Connection | None = None
+
+
+def has_controller() -> bool:
+    """Returns whether this process was started by a pool, which answers questions."""
+    return _link is not None
+
+
+def ask(content: Any) -> Any:
+    """Sends the controller something that pickles and returns what it answers.
+
+    Where the controller has died it returns None; this process is then about to be stopped.
+    """
+    import cloudpickle
+
+    assert _link is not None
+    try:
+        _link.send_bytes(cloudpickle.dumps(Question(content)))
+        return cloudpickle.loads(_link.recv_bytes())
+    except (EOFError, OSError):
+        return None
+
+
+def work(call: bytes, log: str | None, env: dict[str, str], link: Connection) -> None:
     """Runs a pickled call and sends what it returns or raises.
 
     Args:
         call: A callable without arguments, pickled by cloudpickle.
         log: File that gets what the process prints; None leaves it on the terminal.
         env: Set before anything runs, such as which GPU is seen.
-        results: Gets a pickled pair (returned, raised).
+        link: Gets questions, and at the end a pickled pair (returned, raised).
     """
     import cloudpickle
+
+    global _link  # noqa: PLW0603 - one process, one controller
+    _link = link
 
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C on a terminal reaches the controller alone, which asks us once
@@ -44,8 +78,8 @@ def work(call: bytes, log: str | None, env: dict[str, str], results: Connection)
             os._exit(128 + interrupted.signum)
         except Exception as error:
             answer = (None, error)
-    results.send_bytes(_pickled(answer))
-    results.close()
+    link.send_bytes(_pickled(answer))
+    link.close()
     logging.shutdown()
     _flush()
     os._exit(0)  # nothing of ours is left to tear down, and torch takes its time for it

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from sweeps.records import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,11 +68,6 @@ def in_order(values: Iterable[str]) -> list[str]:
 def label(settings: Mapping[str, str], axes: Iterable[str]) -> str:
     """Returns settings as they are typed; a setting that another choice does not have is left out."""
     return " ".join(f"{k}={settings[k]}" for k in axes if settings.get(k, ABSENT) != ABSENT)
-
-
-def key_of(override: str) -> str:
-    """Returns the setting that an override sets."""
-    return re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def _typed(runs: Sequence[RunResult]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.reporting.axes import ABSENT, in_order, number, numbers
+from sweeps.reporting.clock import training_seconds
 from sweeps.results import curves, is_finite, maximised
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+    from sweeps.points import Point
     from sweeps.reporting.ranking import Part, Setting
-    from sweeps.results import Point, RunResult
+    from sweeps.results import RunResult
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, https://jfly.uni-koeln.de/color/;
 # a marker and a dash for each, for those who see none and for print.
@@ -29,6 +31,8 @@ MOST_LINES = 6
 CROSS = "\N{MULTIPLICATION SIGN}"
 INK = "#010203"
 """Stands for the text colour of the page in what matplotlib draws."""
+HOLLOW = {"markerfacecolor": "none", "markersize": 6}
+"""Marks what is no result: a run that was stopped early."""
 
 STYLE = {
     "svg.fonttype": "none",
@@ -105,6 +109,8 @@ def _against_axis(part: Part) -> Figure | None:
     panel.set_ylabel(part.objective)
     if any(s.count("diverged") for s in part.settings):
         panel.plot([], [], "x", color=INK, markersize=8, label="a seed diverged")
+    if _pruned(part):
+        panel.plot([], [], "o", **HOLLOW, color=INK, label="stopped early, its best so far")
     _legend(panel)
     band = "; the band is the 95 % interval over seeds" if _has_bands(part) else ""
     caption = f"{part.objective} against {axis}, at the best of everything else{band}."
@@ -115,7 +121,9 @@ def _draw_line(
     panel: Axes, part: Part, settings: Sequence[Setting], *, place: int, name: str
 ) -> None:
     axis = part.numeric_axis or ""
-    whole = [(s, s.result) for s in settings if s.result is not None and not s.count("diverged")]
+    found = [(s, s.result) for s in settings if s.result is not None and not s.count("diverged")]
+    whole = [(s, r) for s, r in found if not s.count("pruned")]
+    pruned = [(s, r) for s, r in found if s.count("pruned")]
     x = [_float(s.settings[axis]) for s, _ in whole]
     colour = COLOURS[place % len(COLOURS)]
     panel.plot(x, [r.mean for _, r in whole], **_look(place), label=name)
@@ -123,6 +131,13 @@ def _draw_line(
     if maximised(part.objective):
         low, high = [max(v, 0.0) for v in low], [min(v, 1.0) for v in high]
     panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    panel.plot(
+        [_float(s.settings[axis]) for s, _ in pruned],
+        [r.mean for _, r in pruned],
+        MARKERS[place % len(MARKERS)],
+        **HOLLOW,
+        color=colour,
+    )
     diverged = [s for s in settings if s.count("diverged")]
     # At the worse edge, beside each other where two lines diverge at one value.
     height = (0.02 if part.sign > 0 else 0.98) + part.sign * 0.05 * place
@@ -161,12 +176,13 @@ def _heat_map(part: Part) -> Figure | None:
     panel.set_xlabel(across)
     panel.set_ylabel(down)
     panel.tick_params(length=0)
-    caption = f"{part.objective} for each {across} and {down}; {CROSS} where a seed diverged."
+    caption = f"{part.objective} for each {across} and {down}; {CROSS} where a seed diverged"
+    caption += "; 'pruned' where it was stopped early." if _pruned(part) else "."
     return Figure("heat_map", caption, _svg(canvas), wide=len(columns) > 12)
 
 
 def _cell(setting: Setting | None) -> float:
-    if setting is None or setting.result is None or setting.count("diverged"):
+    if setting is None or setting.result is None or setting.count("diverged", "pruned"):
         return float("nan")
     return setting.result.mean
 
@@ -176,7 +192,8 @@ def _cell_text(setting: Setting | None, image: Any) -> tuple[str, str]:
         return "", INK
     value = _cell(setting)
     if not is_finite(value):
-        return CROSS if setting.count("diverged") else "-", INK
+        marks = {"diverged": CROSS, "pruned": "pruned"}
+        return next((mark for what, mark in marks.items() if setting.count(what)), "-"), INK
     red, green, blue, _ = image.cmap(image.norm(value))
     light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
     return f"{value:.3f}", "#000000" if light else "#ffffff"
@@ -200,9 +217,9 @@ def _loss_curves(part: Part) -> Figure | None:
     found = curves([run for s in bests for run in s.runs], metric)
     canvas, (left, right) = _canvas(panels=2, width=14.0)
     drawn = _draw_curves(left, bests, found, _epochs)
-    _draw_curves(right, bests, found, _seconds)
+    _draw_curves(right, bests, found, training_seconds)
     left.set_xlabel("epoch")
-    right.set_xlabel("seconds since the start")
+    right.set_xlabel("seconds of training")
     left.set_ylabel(metric)
     values = [point.value for points in found.values() for point in points]
     if values and min(values) > 0 and max(values) / min(values) > 20:
@@ -251,7 +268,7 @@ def _parallel(part: Part) -> Figure | None:
         return None
     from matplotlib.collections import LineCollection
 
-    shown = [s for s in reversed(part.settings) if s.result is not None]
+    shown = [s for s in reversed(_trained(part)) if s.result is not None]
     scales = [_Scale(axis, [s.settings[axis] for s in shown]) for axis in part.axes]
     results = [s.result.mean for s in shown if s.result is not None]
     low, high = min(results), max(results)
@@ -281,6 +298,7 @@ def _parallel(part: Part) -> Figure | None:
     for side in ("left", "bottom"):
         panel.spines[side].set_visible(False)
     caption = "One line a setting through its values to its result; the best are drawn last."
+    caption += " Those that were stopped early have none." if _pruned(part) else ""
     return Figure("parallel", caption, _svg(canvas))
 
 
@@ -313,7 +331,7 @@ class _Scale:
 
 def _importance(part: Part) -> Figure | None:
     """Draws how much worse a forest predicts the result when one axis is shuffled."""
-    rows = [s for s in part.settings if s.result is not None]
+    rows = [s for s in _trained(part) if s.result is not None]
     if len(part.axes) < 3 or len(rows) < 8:
         return None
     from sklearn.ensemble import RandomForestRegressor
@@ -367,6 +385,15 @@ def _best_settings(part: Part) -> list[Setting]:
     return [s for line in _lines(part) if (s := part.best_of(line)) is not None]
 
 
+def _trained(part: Part) -> list[Setting]:
+    """Returns the settings of which none was stopped early: half a run is no result."""
+    return [setting for setting in part.settings if not setting.count("pruned")]
+
+
+def _pruned(part: Part) -> bool:
+    return len(_trained(part)) < len(part.settings)
+
+
 def _lines(part: Part) -> list[str | None]:
     """Returns the values of the line axis to draw; the best ones where they are too many."""
     if len(part.lines) <= MOST_LINES or part.line_axis is None:
@@ -409,10 +436,6 @@ def _has_bands(part: Part) -> bool:
 def _epochs(run: RunResult, points: Sequence[Point]) -> list[float]:
     del run
     return [float(epoch) for epoch in range(1, len(points) + 1)]
-
-
-def _seconds(run: RunResult, points: Sequence[Point]) -> list[float]:
-    return [(point.time_ms - run.started_ms) / 1000 for point in points]
 
 
 def _short(text: str, length: int = 30) -> str:

@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.reporting.answer import answers, show
+from sweeps.reporting.answer import answers
 from sweeps.reporting.axes import differing, in_order
 from sweeps.reporting.listing import table
+from sweeps.reporting.words import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def _run_row(run: RunResult, part: Part, beside: Path, server: str) -> dict[str,
         str(run.best_epoch or "-"),
         show(run.metrics.get(part.test_metric)),
         f"{run.seconds:.1f}",
-        run.outcome,
+        run.ending,
     ]
     path = f"#/experiments/{run.experiment_id}/runs/{run.run_id}" if run.run_id else ""
     return {"name": run.name, "link": link, "path": path, "error": run.error or "", "cells": cells}

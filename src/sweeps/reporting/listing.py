@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sweeps.reporting.answer import answers, show_estimate, show_p
+from sweeps.reporting.answer import answers
+from sweeps.reporting.forms import markdown_table, markdown_text, terminal_lines, visible
+from sweeps.reporting.words import show_estimate, show_p
 from sweeps.results import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.bar import Bar
 
     from sweeps.reporting.ranking import Comparison, Part, Setting
 
@@ -24,9 +27,9 @@ CHART_WIDTH = 24
 
 def outcomes(setting: Setting) -> str:
     """Returns how the runs of a setting ended, such as '2 finished, 1 diverged'."""
-    counts = Counter(run.outcome for run in setting.runs)
-    if set(counts) == {"finished"}:
-        return "finished"
+    counts = Counter(run.ending for run in setting.runs)
+    if set(counts) == {"finished"} or (len(setting.runs) == 1 and setting.count("pruned")):
+        return next(iter(counts))
     return ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
 
 
@@ -68,27 +71,26 @@ def terminal(comparison: Comparison) -> str:
     """Returns the answer, the ranking and a compact chart for a terminal."""
     blocks = []
     if comparison.notices:
-        blocks.append("\n".join(_visible(notice) for notice in comparison.notices))
+        blocks.append("\n".join(visible(notice) for notice in comparison.notices))
     for answer, part in zip(answers(comparison), comparison.parts, strict=True):
         lines = [f"{answer.about}:"] if answer.about else []
-        lines += [_visible(line) for line in answer.lines]
+        lines += [visible(line) for line in answer.lines]
         for command in answer.commands:
-            lines += [f"  {command.purpose}:", f"    {_visible(command.line)}"]
+            lines += [f"  {command.purpose}:", f"    {visible(command.line)}"]
         blocks += ["\n".join(lines), _terminal_table(part)]
     return "\n\n".join(block for block in blocks if block)
 
 
 def markdown(comparison: Comparison) -> str:
     """Returns the answer and the ranking in Markdown, best first, long tables cut."""
-    blocks = [f"> {_markdown(notice)}" for notice in comparison.notices]
+    blocks = [f"> {markdown_text(notice)}" for notice in comparison.notices]
     for answer, part in zip(answers(comparison), comparison.parts, strict=True):
         if answer.about:
-            blocks.append(f"**{_markdown(answer.about)}**")
-        blocks.append("\n".join(f"- {_markdown(line)}" for line in answer.lines))
-        blocks += [f"{c.purpose}:\n\n```\n{_visible(c.line)}\n```" for c in answer.commands]
+            blocks.append(f"**{markdown_text(answer.about)}**")
+        blocks.append("\n".join(f"- {markdown_text(line)}" for line in answer.lines))
+        blocks += [f"{c.purpose}:\n\n```\n{visible(c.line)}\n```" for c in answer.commands]
         titles, rows = table(part)
-        shown = [titles, ["---"] * len(titles), *rows[:ROWS_IN_NOTE]]
-        blocks.append("\n".join(f"| {' | '.join(map(_markdown, row))} |" for row in shown))
+        blocks.append(markdown_table(titles, rows[:ROWS_IN_NOTE]))
         if len(rows) > ROWS_IN_NOTE:
             blocks.append(f"and {len(rows) - ROWS_IN_NOTE} more in the report")
     return "\n\n".join(blocks) + "\n"
@@ -100,7 +102,7 @@ def as_csv(comparison: Comparison) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(
         file,
-        ["part", "rank", *axes, *_NUMBERS, "finished", "diverged", "failed", "other"],
+        ["part", "rank", *axes, *_NUMBERS, *_COUNTED, "other"],
         lineterminator="\n",
     )
     writer.writeheader()
@@ -130,7 +132,9 @@ def as_json(comparison: Comparison) -> str:
 
 
 _NUMBERS = ("objective", "mean", "low", "high", "n", "test_mean", "p", "seconds")
-_COUNTED = ("finished", "diverged", "failed")
+_WORDS = (1, 3, 6, 7, 8)
+"""Columns on a terminal that hold words or a chart."""
+_COUNTED = ("finished", "diverged", "pruned", "failed")
 
 
 def _records(comparison: Comparison) -> list[dict[str, Any]]:
@@ -166,35 +170,28 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _terminal_table(part: Part) -> str:
-    from rich.bar import Bar
-    from rich.console import Console
-    from rich.table import Table
-
     titles, rows = table(part)
     low, high = _span(part.settings)
-    grid = Table(box=None, header_style="bold", pad_edge=False)
-    for title in titles[:3]:
-        grid.add_column(title, justify="left" if title == "setting" else "right", no_wrap=True)
-    grid.add_column(f"{low:.3g} .. {high:.3g}" if high > low else "", no_wrap=True)
-    for title in titles[3:]:
-        grid.add_column(title, justify="right" if title in titles[3:5] else "left", no_wrap=True)
-    for row, setting in zip(rows[:ROWS_ON_TERMINAL], part.settings, strict=False):
-        cells = [_visible(cell) for cell in row]
-        chart: Bar | str = ""
-        if setting.result is not None and high > low:
-            start, end = setting.result.low - low, setting.result.high - low
-            least = (high - low) / CHART_WIDTH
-            middle = setting.result.mean - low
-            start, end = min(start, middle - least / 2), max(end, middle + least / 2)
-            chart = Bar(high - low, max(start, 0), min(end, high - low), width=CHART_WIDTH)
-        grid.add_row(*cells[:3], chart, *cells[3:])
-    console = Console(file=io.StringIO(), width=240, markup=False, highlight=False)
-    console.print(grid)
-    text = str(console.file.getvalue())  # type: ignore[attr-defined]
-    lines = [line.rstrip() for line in text.splitlines()]
+    charted = [
+        [*row[:3], _bar(setting, low, high), *row[3:]]
+        for row, setting in zip(rows[:ROWS_ON_TERMINAL], part.settings, strict=False)
+    ]
+    span = f"{low:.3g} .. {high:.3g}" if high > low else ""
+    lines = terminal_lines([*titles[:3], span, *titles[3:]], charted, left=_WORDS)
     if len(rows) > ROWS_ON_TERMINAL:
         lines.append(f"and {len(rows) - ROWS_ON_TERMINAL} more: --html FILE or --csv shows all")
     return "\n".join(lines)
+
+
+def _bar(setting: Setting, low: float, high: float) -> Bar | str:
+    from rich.bar import Bar
+
+    if setting.result is None or high <= low:
+        return ""
+    least, middle = (high - low) / CHART_WIDTH, setting.result.mean - low
+    start = min(setting.result.low - low, middle - least / 2)
+    end = max(setting.result.high - low, middle + least / 2)
+    return Bar(high - low, max(start, 0), min(end, high - low), width=CHART_WIDTH)
 
 
 def _span(settings: Sequence[Setting]) -> tuple[float, float]:
@@ -202,13 +199,3 @@ def _span(settings: Sequence[Setting]) -> tuple[float, float]:
     if not found:
         return 0.0, 0.0
     return min(r.mean for r in found), max(r.mean for r in found)
-
-
-def _visible(text: str) -> str:
-    """Returns text without what would steer a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text)
-
-
-def _markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*_{}\[\]<>|!~])", r"\\\1", _visible(text))
-    return re.sub(r"(?<=\w)\\_(?=\w)", "_", escaped)

@@ -25,7 +25,8 @@ class Setting:
         label: The axes as they are typed.
         settings: Value by axis.
         runs: Its runs, by seed and then by start.
-        values: Objective by seed, of the runs that finished, or are under way where none has.
+        values: Objective by seed, of the runs that finished; where none has, of those under way
+            or pruned.
         result: Mean and interval of those; None where no run has a value.
         test: The same of the test metric that belongs to the objective.
         against_best: The paired test of the best setting against this one.
@@ -45,9 +46,11 @@ class Setting:
 
     @property
     def whole(self) -> bool:
-        """Whether it may win: it has finished values, and no seed diverged."""
+        """Whether it may win: it has finished values, and no seed diverged or was pruned."""
         return (
-            self.result is not None and not self.count("diverged") and bool(self.count("finished"))
+            self.result is not None
+            and not self.count("diverged", "pruned")
+            and bool(self.count("finished"))
         )
 
     @property
@@ -81,8 +84,7 @@ class Part:
     @property
     def best(self) -> Setting | None:
         """The winner, or None where nothing can be ranked."""
-        first = self.settings[0] if self.settings else None
-        return first if first is not None and first.result is not None else None
+        return _first_to_name(self.settings)
 
     @property
     def sign(self) -> int:
@@ -117,7 +119,7 @@ class Part:
 
     def best_of(self, line: str | None) -> Setting | None:
         """Returns the best setting of one value of the line axis."""
-        return next((s for s in self.on(line) if s.result is not None), None)
+        return _first_to_name(self.on(line))
 
     def on(self, line: str | None) -> list[Setting]:
         """Returns the settings of one value of the line axis, best first."""
@@ -167,6 +169,11 @@ def compare(collection: Collection) -> Comparison:
     if repeated:
         notices.append(f"{_runs(repeated)} repeat an experiment that is counted already: left out.")
     return Comparison(parts, collection.sweeps, tuple(dict.fromkeys(notices)))
+
+
+def _first_to_name(ranked: Sequence[Setting]) -> Setting | None:
+    """Returns the first setting with a result; half a run never stands for a whole one."""
+    return next((s for s in ranked if s.result is not None and not s.count("pruned")), None)
 
 
 def test_metric(objective: str) -> str:
@@ -277,10 +284,15 @@ def in_order_key(value: str) -> tuple[float, str]:
 
 
 def _place(setting: Setting, sign: int) -> tuple[int, float, str]:
-    """Whole settings first, then those that still run, then those where a seed diverged."""
+    """Whole settings first, then those that still run, were pruned, and had a seed diverge."""
     if setting.result is None:
-        return (3 if setting.count("diverged") else 4, 0.0, setting.label)
-    rank = 0 if setting.whole else 2 if setting.count("diverged") else 1
+        return (4 if setting.count("diverged") else 5, 0.0, setting.label)
+    if setting.whole:
+        rank = 0
+    elif setting.count("diverged"):
+        rank = 3
+    else:
+        rank = 2 if setting.count("pruned") else 1
     return (rank, -sign * setting.result.mean, setting.label)
 
 

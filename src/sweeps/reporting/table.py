@@ -7,6 +7,10 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from sweeps.records import ending
+from sweeps.reporting import forms
+from sweeps.reporting.words import show
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -19,7 +23,7 @@ Entry = tuple["RunRecord", "Path"]
 
 
 def rank(entries: Sequence[Entry]) -> list[Entry]:
-    """Returns the runs, best objective first; diverged, failed and unfinished ones come last."""
+    """Returns the runs, best objective first; then those pruned, diverged, unfinished and failed."""
 
     def key(entry: Entry) -> tuple[int, float, str]:
         record = entry[0]
@@ -27,7 +31,8 @@ def rank(entries: Sequence[Entry]) -> list[Entry]:
         if record.outcome == "finished" and value is not None and math.isfinite(value):
             sign = -1 if record.objective.endswith("_accuracy") else 1
             return (0, sign * value, record.name)
-        return ({"diverged": 1, "interrupted": 2}.get(record.outcome or "", 3), 0.0, record.name)
+        places = {"pruned": 1, "diverged": 2, "interrupted": 3}
+        return (places.get(record.outcome or "", 4), 0.0, record.name)
 
     return sorted(entries, key=key)
 
@@ -59,11 +64,11 @@ def rows(entries: Sequence[Entry]) -> list[list[str]]:
         [
             str(place) if record.outcome == "finished" else "-",
             label,
-            _number(record.objective_value if record.outcome == "finished" else None),
+            show(record.objective_value if record.outcome == "finished" else None),
             str(record.best_epoch or "-"),
-            _number(record.metrics.get(beside)),
+            show(record.metrics.get(beside)),
             f"{record.seconds:.1f}",
-            record.outcome or "unfinished",
+            ending(record.outcome or "unfinished", record.epochs_done, record.epochs),
         ]
         for place, (label, (record, _)) in enumerate(zip(labels, ranked, strict=True), start=1)
     ]
@@ -71,28 +76,15 @@ def rows(entries: Sequence[Entry]) -> list[list[str]]:
 
 def terminal_table(entries: Sequence[Entry]) -> str:
     """Returns the table for a terminal, with the cause below for each failed run."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column, title in zip(COLUMNS, _titles(entries), strict=True):
-        left = column in ("cell", "outcome")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    for row in rows(entries):
-        table.add_row(*row)
-    console = Console(file=io.StringIO(), width=200, markup=False, highlight=False)
-    console.print(table)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    lines = [line.rstrip() for line in text.splitlines()]
+    left = (COLUMNS.index("cell"), COLUMNS.index("outcome"))
+    lines = forms.terminal_lines(_titles(entries), rows(entries), left=left)
     lines += [f"failed: {r.name}: {r.error}" for r, _ in rank(entries) if r.outcome == "failed"]
     return "\n".join(lines)
 
 
 def markdown_table(entries: Sequence[Entry]) -> str:
     """Returns the table in Markdown."""
-    lines = [_titles(entries), ["---"] * len(COLUMNS), *rows(entries)]
-    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"
+    return forms.markdown_table(_titles(entries), rows(entries)) + "\n"
 
 
 def csv_table(entries: Sequence[Entry]) -> str:
@@ -107,6 +99,7 @@ def csv_table(entries: Sequence[Entry]) -> str:
             "objective": record.objective_value,
             "test": record.metrics.get(beside),
             "seconds": record.seconds,
+            "outcome": record.outcome or "unfinished",
         }
         writer.writerow([*exact.values(), record.error or "", folder])
     return file.getvalue()
@@ -121,7 +114,3 @@ def _beside(entries: Sequence[Entry]) -> str:
     """Returns the metric shown beside the objective."""
     by_accuracy = bool(entries) and entries[0][0].objective == "test_accuracy"
     return "test_loss" if by_accuracy else "test_accuracy"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -104,8 +104,8 @@ class Proof:
         self._last_step = 0
         self._stopped_by: str | None = None
 
-    def see(self, report: Report) -> bool:
-        """Compares what one report brings; returns whether the repeat can stop here."""
+    def see(self, report: Report) -> str | None:
+        """Compares what one report brings; returns 'stopped' where the repeat can end here."""
         self._last_step = report.step
         for key, value in report.metrics.items():
             self._compare(key, report.step, value)
@@ -115,7 +115,7 @@ class Proof:
             self._stopped_by = "epochs"
         elif not self._complete and not self._waiting:
             self._stopped_by = "end of the record"
-        return self._stopped_by is not None
+        return "stopped" if self._stopped_by else None
 
     def verdict(self, *, weights: bool | None) -> Verdict:
         """Returns the verdict once the repeat has ended.

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sweeps.config import TrackingConfig
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, read_json, replace_json
-from sweeps.tracking import Mirror, Reader, Store, experiment_name
+from sweeps.tracking import Reader, Store, experiment_name, mirror_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from sweeps.config import Config
     from sweeps.reproduction.environment import Difference
     from sweeps.reproduction.proof import Mismatch, Verdict
     from sweeps.reproduction.source import Original
@@ -49,19 +50,16 @@ def find_place(original: Original, uri: str) -> Place:
 
 
 @contextlib.contextmanager
-def mirrored(place: Place | None, folder: Path, output_dir: Path) -> Iterator[None]:
+def mirrored(place: Place | None, folder: Path, config: Config) -> Iterator[None]:
     """Mirrors the repeat into MLflow within the block, as an ordinary run."""
     if place is None:
         yield
         return
-    mirror = Mirror(_tracking(place), output_dir.absolute())
-    mirror.start()
-    try:
-        mirror.wait_ready()
+    tracking = dataclasses.asdict(_tracking(place))
+    with mirror_of(dataclasses.replace(config, tracking=tracking)) as mirror:
+        mirror.wait_ready(otherwise="name another with --tracking-uri URI, or type --no-tracking")
         mirror.watch_run(RunPaths(folder))
         yield
-    finally:
-        mirror.close()
 
 
 def write_proof(

@@ -106,7 +106,7 @@ def reproduce(options: Options) -> Verdict:
     )
     folder = options.output_dir / "reproductions" / config.name
     place = find_place(original, uri) if options.tracking else None
-    with mirrored(place, folder, options.output_dir), _logged(folder):
+    with mirrored(place, folder, config), _logged(folder):
         record = run(_request(original, config, folder, threads), observe=proof.see)
     verdict = proof.verdict(weights=_weights_equal(original, record, RunPaths(folder)))
     write_proof(folder, original, place.original_id if place else None, verdict, differences)

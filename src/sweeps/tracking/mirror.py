@@ -7,6 +7,7 @@ store is locked, slow or gone the training does not notice, and what is missing 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import getpass
 import json
@@ -16,18 +17,21 @@ import re
 import shlex
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.paths import RunPaths, SweepPaths, read_json, replace_json
+from sweeps.paths import RunPaths, SweepPaths, range_tests, read_json, replace_json
+from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord, SweepRecord
-from sweeps.tracking.store import Store
+from sweeps.results import is_finite, maximised
+from sweeps.tracking.store import PARENT_TAG, RANGE_TEST_TAG, SETTING, Store
 from sweeps.tracking.view import VIEW_TAG, links, runs_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sweeps.config import Config
 
@@ -40,6 +44,8 @@ GIVE_UP_ROUND_AFTER_S = 10.0
 TRY_AGAIN_FOR_S = 15.0
 QUIET_S = 4.0
 MEASURING_ENDS_WITHIN_S = 2.0
+OTHERWISE = "name another with tracking.uri=..., or type tracking=none"
+COUNTED = ("finished", "diverged", "pruned", "failed")
 LEAVE_WITHIN_S = 6.0
 """On Ctrl-C: what the store does not take in this time is sent by the next command."""
 
@@ -118,8 +124,12 @@ class Mirror:
         """Begins to connect, while the caller does something else."""
         self._thread.start()
 
-    def wait_ready(self, timeout_s: float | None = None) -> None:
+    def wait_ready(self, timeout_s: float | None = None, *, otherwise: str = OTHERWISE) -> None:
         """Waits until the store answers; returns at once where nothing is sent.
+
+        Args:
+            timeout_s: How long; None: as the store needs.
+            otherwise: What to type where it does not answer.
 
         Raises:
             TrackingUnavailableError: It did not answer in time, or refused.
@@ -138,8 +148,7 @@ class Mirror:
             reason = f"cannot be used: {_short(self._error)}"
         self._runs, self._sweeps = [], []
         raise TrackingUnavailableError(
-            f"The MLflow store {self._uri} {reason}. Start it, name another with tracking.uri=...,"
-            " or type tracking=none."
+            f"The MLflow store {self._uri} {reason}. Start it, {otherwise}."
         )
 
     def watch_run(self, paths: RunPaths) -> None:
@@ -206,7 +215,7 @@ class Mirror:
     def _push_all(self) -> None:
         self._failures, self._round_started = [], time.monotonic()
         for paths in self._runs:
-            self._attempt(functools.partial(self._push_run, paths, None))
+            self._attempt(functools.partial(self._push_alone, paths))
         for sweep in self._sweeps:
             self._attempt(functools.partial(self._push_sweep, sweep))
         if self._failures and not self._away:
@@ -250,8 +259,11 @@ class Mirror:
             )
             sent = {"run_id": run_id, "experiment": self._store.experiment_key}
             replace_json(paths.mirror, sent)
+        below = {PARENT_TAG: run_id, "sweeps.sweep": record.name}
         for cell in paths.cells():
-            self._attempt(functools.partial(self._push_run, cell, (run_id, record.name)))
+            self._attempt(functools.partial(self._push_run, cell, below))
+        for test in range_tests(paths.folder):
+            self._attempt(functools.partial(self._push_range_test, test, run_id))
         if record.status != "RUNNING" and not sent.get("closed"):
             self._store.log_files(
                 run_id,
@@ -260,22 +272,40 @@ class Mirror:
             figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
             self._store.log_files(run_id, [(paths.report, None), *figures])
             said = paths.note if paths.note.exists() else paths.results_markdown
+            cells = [cell for path in paths.cells() if (cell := RunRecord.load(path))]
+            self._store.log_points(run_id, _summary(record, cells))
             if said.exists():
                 # The answer first: MLflow cuts a long note at its end.
                 note = f"{said.read_text()}\n\n`{record.command}`"
-                note = f"{self._share_view(paths, record, run_id)}\n\n{note}"
+                note = f"{self._share_view(record, run_id, cells)}\n\n{note}"
                 self._store.set_tags(run_id, {"mlflow.note.content": note})
             self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
             replace_json(paths.mirror, {**sent, "closed": True})
 
-    def _share_view(self, paths: SweepPaths, record: SweepRecord, run_id: str) -> str:
+    def _share_view(self, record: SweepRecord, run_id: str, cells: list[RunRecord]) -> str:
         assert self._store is not None
-        cells = [cell for path in paths.cells() if (cell := RunRecord.load(path))]
-        state = runs_view(run_id, record.objective, [cell.overrides for cell in cells])
+        state = runs_view(run_id, record.objective, cells)
         self._store.set_experiment_tag(f"{VIEW_TAG}{record.key}", state)
         return links(self._store.experiment_key.partition("@")[0], run_id, record.key)
 
-    def _push_run(self, paths: RunPaths, parent: tuple[str, str] | None) -> None:
+    def _push_alone(self, paths: RunPaths) -> None:
+        """Sends a run that is no part of a sweep, and its range test below it."""
+        self._push_run(paths, {})
+        run_id = self._sent(paths.mirror).get("run_id")
+        for test in range_tests(paths.folder) if run_id else ():
+            self._attempt(functools.partial(self._push_range_test, test, run_id))
+
+    def _push_range_test(self, paths: RunPaths, parent_id: str) -> None:
+        assert self._store is not None
+        self._push_run(paths, {PARENT_TAG: parent_id, RANGE_TEST_TAG: "true"})
+        sent, found = self._sent(paths.mirror), read_json(paths.suggested_lr)
+        if found is None or "run_id" not in sent or sent.get("suggested"):
+            return
+        point = {"value": found["lr"], "step": found["steps"], "time_ms": found["time_ms"]}
+        self._store.log_points(sent["run_id"], [{"key": "suggested_lr", **point}])
+        replace_json(paths.mirror, {**sent, "suggested": True})
+
+    def _push_run(self, paths: RunPaths, tags: dict[str, str]) -> None:
         assert self._store is not None
         try:
             stamp = paths.record.stat().st_mtime_ns
@@ -291,25 +321,22 @@ class Mirror:
             self._closed[paths.folder] = stamp
             return
         if "run_id" not in sent or sent.get("closed"):
-            sent = self._open_run(paths, record, parent)
-        points, read = _new_points(paths.metrics, sent)
+            sent = self._open_run(paths, record, tags)
+        points, mark = read_new(paths.metrics, Mark(sent.get("inode"), sent["offset"]))
         if points:
             self._store.log_points(sent["run_id"], points)
-            sent |= read
+            sent |= dataclasses.asdict(mark)
             replace_json(paths.mirror, sent)
         if record.status == "RUNNING":
             self._measure_system(sent["run_id"], record)
         else:
             self._close_run(paths, record, sent)
 
-    def _open_run(
-        self, paths: RunPaths, record: RunRecord, parent: tuple[str, str] | None
-    ) -> dict[str, Any]:
+    def _open_run(self, paths: RunPaths, record: RunRecord, tags: dict[str, str]) -> dict[str, Any]:
         assert self._store is not None
-        tags = {**_source_tags(), "sweeps.identity": record.identity}
+        tags = {**_source_tags(), **tags, "sweeps.identity": record.identity}
         tags |= {"sweeps.folder": str(paths.folder), "sweeps.device": record.device}
-        if parent is not None:
-            tags |= {"mlflow.parentRunId": parent[0], "sweeps.sweep": parent[1]}
+        tags |= _trial_tags(paths)
         if record.git:
             tags |= {
                 "mlflow.source.git.commit": record.git["commit"],
@@ -325,6 +352,11 @@ class Mirror:
             params={**record.params, **record.choices},
             start_ms=record.started_ms,
         )
+        settings = [
+            {"key": f"{SETTING}{key}", "value": value, "step": 0, "time_ms": record.started_ms}
+            for key, value in record.numbers.items()
+        ]
+        self._store.log_points(run_id, settings)
         profile = {key: value for key, value in record.dataset.items() if key != "digest"}
         self._store.log_dataset(
             run_id,
@@ -348,7 +380,9 @@ class Mirror:
         self._store.log_files(
             run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
         )
-        tags = {"sweeps.outcome": record.outcome or "unknown"}
+        tags = {"sweeps.outcome": record.outcome or "unknown", **_trial_tags(paths)}
+        tags |= {"sweeps.epochs_done": str(record.epochs_done)}
+        tags |= {"sweeps.seconds": str(record.seconds)}  # MLflow's duration counts pauses too
         if record.error is not None:
             tags["sweeps.error"] = record.error[:5000]
         if record.best_epoch is not None:
@@ -371,7 +405,9 @@ class Mirror:
         with contextlib.suppress(Exception):
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-            monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=self._uri)  # type: ignore[no-untyped-call]
+            monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+                run_id, tracking_uri=self._uri, resume_logging=True
+            )
             monitor.start()
             self._monitors[run_id] = monitor
 
@@ -384,27 +420,36 @@ class Mirror:
             ending.join(MEASURING_ENDS_WITHIN_S)
 
 
+def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Returns what sweeps are compared by: the best objective, and how many runs ended how."""
+    outcomes = Counter(cell.outcome for cell in cells)
+    values: dict[str, float] = {f"runs/{name}": outcomes[name] for name in COUNTED}
+    finished = [
+        cell.objective_value
+        for cell in cells
+        if cell.outcome == "finished" and is_finite(cell.objective_value)
+    ]
+    if finished:
+        pick = max if maximised(sweep.objective) else min
+        values[f"best_{sweep.objective}"] = pick(value for value in finished if value is not None)
+    # The latest time is the one shown: a sweep that was extended counts again.
+    time_ms = sweep.ended_ms or sweep.started_ms
+    return [
+        {"key": key, "value": value, "step": 0, "time_ms": time_ms} for key, value in values.items()
+    ]
+
+
 def _finish(monitor: Any) -> None:
     with contextlib.suppress(Exception):  # no measurement is worth a message
         monitor.finish()
 
 
-def _new_points(path: Path, sent: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Returns the complete lines that were not sent, and what to remember once they are.
-
-    A continued run replaces the file by a shorter one, so an offset holds for one file alone;
-    sending a point again with its own time changes nothing.
-    """
-    if not path.exists():
-        return [], {}
-    with path.open("rb") as file:
-        inode = os.fstat(file.fileno()).st_ino
-        offset = int(sent["offset"]) if sent.get("inode") == inode else 0
-        file.seek(offset)
-        content = file.read()
-    complete = content[: content.rfind(b"\n") + 1]
-    points = [json.loads(line) for line in complete.splitlines()]
-    return points, {"inode": inode, "offset": offset + len(complete)}
+def _trial_tags(paths: RunPaths) -> dict[str, str]:
+    """Returns what a search has written down of a trial, see `sweeps.search.trials`."""
+    trial = read_json(paths.trial) or {}
+    found = {f"sweeps.{key}": trial.get(key) for key in ("rung", "reason")}
+    found["sweeps.trial"] = trial.get("number")
+    return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
 def _source_tags() -> dict[str, str]:

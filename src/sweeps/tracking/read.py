@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TrackingUnavailableError, did_you_mean
+from sweeps.points import Point
 from sweeps.results import (
     Collection,
-    Point,
     RunResult,
     SweepResult,
     as_settings,
     best_point,
     is_finite,
 )
-from sweeps.tracking.store import KEY_TAG
+from sweeps.tracking.store import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 RUNS_PER_PAGE = 1000
 RUNS_PER_HISTORY = 100
 POINTS_PER_HISTORY = 25_000
-PARENT = "mlflow.parentRunId"
 EVALUATED = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
 
 
@@ -63,7 +62,7 @@ class StoreReader:
         """Returns the runs below a parent, or the run itself where it is a run alone."""
         with self._explaining(f"It has no run {run_id}."):
             run = self._client.get_run(run_id)
-        found = self._search([run.info.experiment_id], f"tags.`{PARENT}` = '{run_id}'")
+        found = self._search([run.info.experiment_id], f"tags.`{PARENT_TAG}` = '{run_id}'")
         return self._collect([run, *found])
 
     def sweep(self, name: str, experiment: str) -> Collection:
@@ -119,7 +118,8 @@ class StoreReader:
 
     def _collect(self, runs: list[Any]) -> Collection:
         history = StoreHistory(self._uri)
-        parents = {run.data.tags[PARENT] for run in runs if PARENT in run.data.tags}
+        runs = [run for run in runs if RANGE_TEST_TAG not in run.data.tags]
+        parents = {run.data.tags[PARENT_TAG] for run in runs if PARENT_TAG in run.data.tags}
         sweeps, cells = [], []
         for run in runs:
             tags = run.data.tags
@@ -210,6 +210,7 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
     value = metrics.pop(f"best_{objective}", None)
     started, ended = run.info.start_time or 0, run.info.end_time
     best_epoch = tags.get("sweeps.best_epoch")
+    epochs = params.get("epochs", "")
     return RunResult(
         key=key,
         identity=tags.get("sweeps.identity", ""),
@@ -222,8 +223,14 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
         settings=as_settings(params),
         value=value if is_finite(value) else None,
         best_epoch=int(best_epoch) if best_epoch else None,
-        metrics={key: value for key, value in metrics.items() if is_finite(value)},
-        seconds=(ended - started) / 1000 if ended else 0.0,
+        epochs_done=int(tags.get("sweeps.epochs_done", 0)),
+        epochs=int(epochs) if epochs.isdecimal() else 0,
+        metrics={
+            key: value
+            for key, value in metrics.items()
+            if is_finite(value) and not key.startswith(NOT_MEASURED)
+        },
+        seconds=float(tags.get("sweeps.seconds", (ended - started) / 1000 if ended else 0.0)),
         error=tags.get("sweeps.error"),
         data=_dataset(run),
         overrides=_overrides(run.info.run_name or ""),

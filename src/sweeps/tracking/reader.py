@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths
-from sweeps.tracking.store import KEY_TAG, make_client
+from sweeps.tracking.store import KEY_TAG, NOT_MEASURED, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ class Reader:
     def _points(self, run_id: str, keys: Any) -> dict[tuple[str, int], float]:
         points: dict[tuple[str, int], float] = {}
         for key in keys:
-            if key.startswith(("system/", "best_")):
+            if key.startswith(NOT_MEASURED):
                 continue
             # A continued run sends what it lost a second time, later.
             history = self._ask("get_metric_history", run_id, key)

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY_TAG = "sweeps.key"
+SETTING = "settings/"
+"""Before a numeric setting that is a metric too: MLflow sorts params as text, metrics by size."""
+NOT_MEASURED = (SETTING, "system/", "best_", "suggested_")
+"""Metrics of a store that are no points of a training."""
+PARENT_TAG = "mlflow.parentRunId"
+RANGE_TEST_TAG = "sweeps.range_test"
+""""true" on a range test: it is below what it was run for, and not to be compared with it."""
+
 POINTS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000

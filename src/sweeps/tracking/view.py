@@ -7,34 +7,39 @@ MLflow keeps a shared view as a tag of the experiment: the state of the page in 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
+from sweeps.records import key_of
+from sweeps.tracking.store import SETTING
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from sweeps.records import RunRecord
 
 VIEW_TAG = "mlflow.sharedViewState."
 MOST_COLUMNS = 12
 
 
-def runs_view(parent_id: str, objective: str, overrides: Iterable[Sequence[str]]) -> str:
+def runs_view(parent_id: str, objective: str, cells: Sequence[RunRecord]) -> str:
     """Returns the state of the runs page that shows the runs of a sweep, best first.
 
     Args:
         parent_id: The sweep's run.
         objective: The metric that ranks its cells.
-        overrides: What was typed for each cell.
+        cells: The runs; what varies in what was typed for them are the columns.
     """
     split, _, kind = objective.partition("_")
     metrics = [f"best_{objective}", *([f"test_{kind}"] if split != "test" else [])]
     columns = [
-        *(f"params.`{key}`" for key in _varying(overrides)[:MOST_COLUMNS]),
+        *(_column(key, cells) for key in _varying(cells)[:MOST_COLUMNS]),
         *(f"metrics.`{key}`" for key in metrics),
         "tags.`sweeps.outcome`",
         "attributes.`Duration`",
     ]
     state = {
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}'",
+        # Range tests are below the sweep too, without its tag.
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.`sweeps.sweep` LIKE '%'",
         "orderByKey": f"metrics.`best_{objective}`",
         "orderByAsc": not objective.endswith("accuracy"),
         "startTime": "ALL",
@@ -71,10 +76,17 @@ def links(experiment_id: str, parent_id: str, view_key: str) -> str:
     )
 
 
-def _varying(overrides: Iterable[Sequence[str]]) -> list[str]:
+def _column(key: str, cells: Sequence[RunRecord]) -> str:
+    """Returns the column of a setting: the metric where it is a number, because that one sorts."""
+    numeric = all(key in cell.numbers for cell in cells if key in cell.params)
+    if numeric and any(key in cell.params for cell in cells):
+        return f"metrics.`{SETTING}{key}`"
+    return f"params.`{key}`"
+
+
+def _varying(cells: Sequence[RunRecord]) -> list[str]:
     values: dict[str, set[str]] = {}
-    for cell in overrides:
-        for override in cell:
-            key, _, value = override.lstrip("+~").partition("=")
-            values.setdefault(re.split(r"@", key)[0], set()).add(value)
+    for cell in cells:
+        for override in cell.overrides:
+            values.setdefault(key_of(override), set()).add(override.partition("=")[2])
     return [key for key, seen in values.items() if len(seen) > 1]

@@ -15,28 +15,37 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class GridSweeperConfig:
+class GridConfig:
     """Settings of hydra/sweeper=grid."""
 
-    _target_: str = "hydra_plugins.sweeps_plugins.grid.GridSweeper"
+    _target_: str = "hydra_plugins.sweeps_plugins.sweeper.SweepsSweeper"
     params: dict[str, str] = field(default_factory=dict)
+    searching: bool = False
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="grid", node=GridSweeperConfig, provider="sweeps"
-)
+@dataclass
+class SearchConfig(GridConfig):
+    """Settings of hydra/sweeper=search; those of the search itself are the group `search`."""
+
+    searching: bool = True
 
 
-class GridSweeper(Sweeper):
-    """Runs the product of all listed values, after checking every cell.
+for name, node in (("grid", GridConfig), ("search", SearchConfig)):
+    ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="sweeps")
+
+
+class SweepsSweeper(Sweeper):
+    """Runs every combination of the listed values, or those that a search proposes.
 
     Args:
         params: Axes from the config, such as {'lr': '0.1,0.01'}; the command line comes after.
+        searching: Whether a search chooses.
     """
 
-    def __init__(self, params: dict[str, str]) -> None:
+    def __init__(self, params: dict[str, str], searching: bool) -> None:
         super().__init__()
         self.params = params
+        self.searching = searching
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -72,6 +81,7 @@ class GridSweeper(Sweeper):
         axes = [f"{key}={value}" for key, value in self.params.items()]
         return run_sweep(
             [*axes, *arguments],
+            searching=self.searching,
             launcher=self.launcher,
             hydra_context=self.hydra_context,
             master=self.config,
