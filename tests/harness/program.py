@@ -11,20 +11,38 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from harness.forked import Forked, clean_environment
+
 FAULTS = Path(__file__).parent / "faults"
 QUICK = ["data=synthetic", "model=linear", "epochs=2"]
 
 
+Process = Forked | subprocess.Popen[str]
+
+
 def start(
-    folder: Path, *arguments: str, module: str = "sweeps.train", **env: str
-) -> subprocess.Popen[str]:
-    """Starts a command in a folder, in a session of its own."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    clean |= {"SWEEPS_CACHE": str(folder / "cache"), "HYDRA_FULL_ERROR": "0"}
+    folder: Path, *arguments: str, module: str = "sweeps.train", fresh: bool = False, **env: str
+) -> Process:
+    """Starts a command in a folder, in a session of its own.
+
+    Args:
+        folder: The working directory.
+        arguments: What is typed after `python -m module`.
+        module: The command.
+        fresh: Whether it is a new interpreter, which takes seconds to import what it needs, and not a
+            fork of one that has.
+        env: More of the environment.
+    """
+    env = clean_environment() | {"SWEEPS_CACHE": str(folder / "cache")} | env
+    env.setdefault("HYDRA_FULL_ERROR", "0")
+    if not fresh and sys.platform == "linux":
+        # Two threads a process wait for each other where several tests run at once.
+        env.setdefault("OMP_NUM_THREADS", "1")
+        return Forked(module, arguments, folder, env)
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
-        env=clean | env,
+        env=env,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -32,7 +50,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> tuple[int, str, str]:
+def finish(process: Process, timeout_s: float = 300) -> tuple[int, str, str]:
     """Waits for a command; returns its exit code and what it printed."""
     try:
         out, err = process.communicate(timeout=timeout_s)
@@ -40,12 +58,13 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> tuple[int,
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         raise AssertionError(f"no end within {timeout_s} s: {out[-2000:]}{err[-2000:]}") from None
+    assert process.returncode is not None
     return process.returncode, out, err
 
 
-def train(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
-    """Runs a training command to its end."""
-    return finish(start(folder, *arguments, **env))
+def train(folder: Path, *arguments: str, fresh: bool = False, **env: str) -> tuple[int, str, str]:
+    """Runs a training command to its end, see `start`."""
+    return finish(start(folder, *arguments, fresh=fresh, **env))
 
 
 def break_at(folder: Path, event: str, file: str, action: str, hit: int = 1) -> dict[str, str]:
@@ -62,7 +81,8 @@ def break_at(folder: Path, event: str, file: str, action: str, hit: int = 1) -> 
     counter = folder / "hits"
     counter.unlink(missing_ok=True)
     fault = {"event": event, "file": file, "action": action, "hit": hit, "counter": str(counter)}
-    return {"PYTHONPATH": str(FAULTS), "SWEEPS_TEST_FAULT": json.dumps(fault)}
+    paths = [str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "SWEEPS_TEST_FAULT": json.dumps(fault)}
 
 
 def was_hit(folder: Path) -> int:

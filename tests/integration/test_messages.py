@@ -3,13 +3,11 @@
 The other refusals of a command line are in test_commands.py.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.program import train
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -80,24 +78,14 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
 def test_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
     arrange, overrides, message = CASES[case]
     arrange(tmp_path / "images")
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    env = {key: value for key, value in env.items() if not key.lower().endswith("_proxy")}
     # The proxy is a closed port: no download reaches its host, on any machine.
-    env |= {"https_proxy": CLOSED_PORT, "http_proxy": CLOSED_PORT, "HYDRA_FULL_ERROR": "0"}
-    env["SWEEPS_CACHE"] = str(tmp_path / "cache")
-    done = subprocess.run(
-        [sys.executable, "-m", "sweeps.train", *overrides],
-        cwd=tmp_path,
-        env=env,
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    proxies = dict.fromkeys(("https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"), CLOSED_PORT)
+    proxies |= {"no_proxy": "", "NO_PROXY": ""}
+    code, out, err = train(tmp_path, *overrides, **proxies)
+    assert code == 2, out + err
+    assert "Traceback" not in out + err
+    assert message in err
+    assert len(err.splitlines()) == 1, err
     assert not list(tmp_path.glob("outputs/*/*"))
     database = tmp_path / "outputs" / "mlflow.db"
     if database.exists():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.program import QUICK, Process, finish, points, start
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -19,27 +19,14 @@ from sweeps.tracking import Store
 Call = Callable[..., tuple[int, str, str]]
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
-QUICK = ["data=synthetic", "model=linear", "epochs=2"]
 
 
-def begin(command: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    env |= {"SWEEPS_CACHE": str(folder / "cache"), "HYDRA_FULL_ERROR": "0"}
-    env["OMP_NUM_THREADS"] = "1"  # two threads a process wait for each other on a busy machine
-    return subprocess.Popen(
-        [sys.executable, "-m", f"sweeps.{command}", *arguments],
-        cwd=folder,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def begin(command: str, folder: Path, *arguments: str, fresh: bool = False) -> Process:
+    return start(folder, *arguments, module=f"sweeps.{command}", fresh=fresh)
 
 
-def call(command: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = begin(command, folder, *arguments)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def call(command: str, folder: Path, *arguments: str, fresh: bool = False) -> tuple[int, str, str]:
+    return finish(begin(command, folder, *arguments, fresh=fresh))
 
 
 @pytest.fixture
@@ -63,11 +50,6 @@ def reproduce(
         return int(left.value.code or 0), captured.out + caplog.text, captured.err
 
     return run
-
-
-def points(folder: Path) -> list[tuple[str, int, float]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [(p["key"], p["step"], p["value"]) for p in map(json.loads, lines)]
 
 
 def refused(result: tuple[int, str, str]) -> str:
@@ -101,8 +83,8 @@ def test_four_cells_are_exact_from_their_ids_alone(tmp_path: Path, reproduce: Ca
             begin("reproduce", elsewhere, cell, "--tracking-uri", uri, "--strict") for cell in pair
         ]
         for process in processes:
-            out, err = process.communicate(timeout=300)
-            assert (process.returncode, err) == (0, ""), out
+            code, out, err = finish(process)
+            assert (code, err) == (0, ""), out
             assert "Verdict: exact  (10 points compared, final weights equal)" in out
     for cell in cells:
         tags = client.get_run(cell).data.tags

@@ -21,8 +21,9 @@ from harness.program import (
 )
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
+
+    from harness.program import Process
 
 CELLS = ["-m", "optimizer=sgd,adam", "lr=0.1,0.01"]
 LONG = ["data=synthetic", "data.samples=600", "model=mlp", "epochs=4", "log_every=3", "device=cpu"]
@@ -197,7 +198,7 @@ def test_a_full_disk_is_one_message_and_the_run_continues(
     assert points(runs[0]) == points(runs[1])
 
 
-def _wait_for_points(sweep: Path, process: subprocess.Popen[str]) -> None:
+def _wait_for_points(sweep: Path, process: Process) -> None:
     """Waits until a cell has a new checkpoint and goes on."""
     started = time.time()
     deadline = time.monotonic() + 180

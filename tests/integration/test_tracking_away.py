@@ -15,9 +15,10 @@ from harness.program import QUICK, all_runs, client, finish, start, train
 from harness.server import Proxy, Server
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from harness.program import Process
 
 ALONE = ["device=cpu", "threads=1"]
 SLOW = ["data=synthetic", "data.samples=6000", "model=swagger_cifar", "epochs=6", "log_every=20"]
@@ -296,7 +297,7 @@ def _assert_sent(store: Any, runs: Sequence[Any], folders: Sequence[Path]) -> No
         assert names >= {"config", "environment.json", "model.safetensors", "run.json", "train.log"}
 
 
-def _wait(process: subprocess.Popen[str], until: Callable[[], bool]) -> None:
+def _wait(process: Process, until: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 180
     while not until():
         assert time.monotonic() < deadline
