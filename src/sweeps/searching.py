@@ -15,8 +15,10 @@ from sweeps.errors import BadInputError
 from sweeps.launching.worker import ask, has_controller
 from sweeps.paths import RunPaths, SweepPaths, lock_holder
 from sweeps.records import RunRecord
+from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
 from sweeps.search.trials import reports_of
+from sweeps.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +85,6 @@ class SearchAgenda:
         space: What may be chosen.
         config: Of the sweep: the settings of the search are the same for all its runs.
         compose: Makes a checked cell of overrides.
-        known: Results of earlier studies.
     """
 
     def __init__(
@@ -91,13 +92,13 @@ class SearchAgenda:
         space: Space,
         config: Config,
         compose: Callable[[list[str]], Cell],
-        known: Sequence[Trial] = (),
     ) -> None:
-        self._space, self._config, self._compose, self._known = space, config, compose, known
+        self._space, self._config, self._compose = space, config, compose
         _refuse(space, config)
         self._proposer = Proposer(space, config.search)
         self._stopping = stopping(config.search)
-        self._sign = 1 if config.objective.endswith("accuracy") else -1
+        self._sign = 1 if maximised(config.objective) else -1
+        self._known = self._earlier_results()
         self._trials: list[Trial] = []
         self._cells: dict[int, Cell] = {}
         self._running: set[int] = set()
@@ -196,6 +197,22 @@ class SearchAgenda:
         if self._config.trials != "auto":
             return min(int(self._config.trials), count or int(self._config.trials))
         return count or TRIALS
+
+    def _earlier_results(self) -> list[Trial]:
+        """Returns the whole runs of the sweeps that search.learn_from names."""
+        keys = {key.lstrip("+") for d in self._space.dimensions for key in d.keys}
+        found = Sources.of(self._config).read(self._config.search["learn_from"]).runs
+        whole = [run for run in found if run.outcome in ("finished", "diverged")]
+        return [
+            Trial(
+                number,
+                {key: value for key, value in run.settings.items() if key in keys},
+                state="finished" if run.outcome == "finished" else "diverged",
+                score=None if run.value is None else self._sign * run.value,
+            )
+            for number, run in enumerate(whole)
+            if run.objective == self._config.objective
+        ]
 
     def _restore(self) -> None:
         """Reads the trials of this search from their folders; others may live beside them."""
