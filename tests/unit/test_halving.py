@@ -44,7 +44,7 @@ def test_the_best_third_goes_on_as_soon_as_there_are_three() -> None:
     assert halving.goes_on(trials, third, more=True)
     fourth = trial(3, 0.1, state="running")
     assert not halving.goes_on([*trials, fourth], fourth, more=True)
-    assert (fourth.rung, fourth.reason) == (1, "number 4 of 4 so far at report 1 of 9")
+    assert (fourth.rung, fourth.reason) == (1, "rung 1, report 1 of 9: number 4 of 4 so far")
 
 
 def test_a_trial_that_was_stopped_is_taken_up_when_it_turns_out_to_be_good() -> None:
