@@ -103,6 +103,7 @@ class SearchAgenda:
         self._cells: dict[int, Cell] = {}
         self._running: set[int] = set()
         self._exhausted = False
+        self._composed: dict[tuple[str, ...], Cell | None] = {}
         self.left_out = space.left_out() if space.finite else ""
         self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
         self.total = self._total()
@@ -162,8 +163,10 @@ class SearchAgenda:
         for known in self._trials:
             known.of = known.of or question.of
         trial.reports[question.report] = self._sign * question.value
+        before = (trial.rung, trial.reason, trial.marks)
         goes_on = self._stopping.goes_on(self._trials, trial, more=self._more)
-        trial.save(cell.paths)
+        if before != (trial.rung, trial.reason, trial.marks):
+            trial.save(cell.paths)
         return goes_on
 
     def ended(self, cell: Cell) -> str:
@@ -287,11 +290,16 @@ class SearchAgenda:
         return None if whole is None else self._cell(whole)
 
     def _cell(self, whole: Mapping[str, str]) -> Cell | None:
-        try:
-            return self._compose(self._space.overrides(whole))
-        except BadInputError as error:
-            log.warning("Not tried: %s", error)
-            return None
+        """Composes a cell, once; returns None where its settings do not go together."""
+        overrides = self._space.overrides(whole)
+        key = tuple(overrides)
+        if key not in self._composed:
+            try:
+                self._composed[key] = self._compose(overrides)
+            except BadInputError as error:
+                log.warning("Not tried: %s", error)
+                self._composed[key] = None
+        return self._composed[key]
 
     def _is_new(self, whole: Mapping[str, str]) -> bool:
         cell = self._cell(whole)
