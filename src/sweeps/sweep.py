@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from sweeps import reporting
 from sweeps.agenda import Facts, GridAgenda
 from sweeps.closing import close_orphan
-from sweeps.config import Config, identity, parse
+from sweeps.config import Config, identity
 from sweeps.config.identity import flatten
+from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.interrupts import command
 from sweeps.launching import Slots
@@ -119,7 +120,7 @@ def _agenda(
     def compose(overrides: list[str]) -> Cell:
         return compose_cells([overrides], hydra_context, master)[0]
 
-    return SearchAgenda(space, parse(master), compose)
+    return SearchAgenda(space, *search_settings(master), compose=compose)
 
 
 def _refuse_search_settings(arguments: Sequence[str]) -> None:
