@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from sweeps import reporting
+from sweeps.auto_lr import resolve_rates
 from sweeps.closing import close_orphan
 from sweeps.config import Config, identity
 from sweeps.config.identity import flatten, targets
@@ -23,7 +24,6 @@ from sweeps.launching import Slots
 from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView, duration
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
-from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.runner import restart, say_changes
 from sweeps.standing import changes, code_digest

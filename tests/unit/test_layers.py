@@ -18,7 +18,17 @@ LAYERS = [
         "lr_curve",
     },
     {"config", "build", "tracking", "reporting", "progress", "interrupts"},
-    {"runner", "range_test", "sweep", "study", "launching", "live", "closing", "reproduction"},
+    {
+        "runner",
+        "range_test",
+        "auto_lr",
+        "sweep",
+        "study",
+        "launching",
+        "live",
+        "closing",
+        "reproduction",
+    },
     {"train", "sync", "compare", "reproduce"},
 ]
 FRAMEWORKS = {"hydra", "omegaconf", "mlflow"}

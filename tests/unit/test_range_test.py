@@ -9,14 +9,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sweeps import range_test
+from sweeps import auto_lr, range_test
 from sweeps.config import parse
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.rates import OpenRate, as_typed, parse_rate, quote_rates
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, conf_dir, range_tests, replace_json
 from sweeps.records import RunRecord
-from sweeps.runner import RunRequest
+from sweeps.runner import RunRequest, run
 
 QUICK = ["data=synthetic", "model=linear", "threads=1", "name=x", "lr=auto"]
 
@@ -29,7 +29,7 @@ def composed(*overrides: str) -> DictConfig:
 
 def request(folder: Path, *overrides: str) -> RunRequest:
     cfg = composed(*QUICK, *overrides)
-    return range_test._request(cfg, cfg.hydra, folder)
+    return range_test.range_test_of(cfg, cfg.hydra, folder)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_a_command_to_type_again_reads_as_it_was_typed() -> None:
     ],
 )
 def test_overrides_get_the_number(overrides: list[str], rate: float, expected: list[str]) -> None:
-    assert range_test.with_rate(overrides, rate) == expected
+    assert auto_lr.with_rate(overrides, rate) == expected
 
 
 def test_the_range_test_of_a_run_is_what_the_run_is_but_for_its_schedule(tmp_path: Path) -> None:
     mine = ["optimizer=adam", "batch_size=32", "seed=3"]
     test = request(tmp_path, *mine, "schedule=step", "epochs=4", "schedule.gamma=0.5")
-    run = parse(composed(*QUICK[:-1], *mine, "lr=10", "log_every=1", "epochs=200"))
+    plain = parse(composed(*QUICK[:-1], *mine, "lr=10", "log_every=1", "epochs=200"))
     assert test.config.optimizer["lr"] == 10
     own = test.config.schedule
     assert own["_target_"] == "sweeps.schedules.range_test"
     assert (own["start"] * test.config.lr, own["steps"]) == (pytest.approx(1e-6), 200)
-    assert dataclasses.replace(test.config, schedule=run.schedule) == run
+    assert dataclasses.replace(test.config, schedule=plain.schedule) == plain
     assert test.choices["schedule"] == "range_test"
     assert parse(DictConfig(yaml.safe_load(test.hydra_files["config.yaml"]))) == test.config
 
@@ -148,7 +148,7 @@ def test_a_range_test_trains_once_and_its_pick_is_read_after(tmp_path: Path) -> 
 def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> None:
     whole = range_test.run_range_test(request(tmp_path / "whole", "checkpoint_every_s=0.001"))
     cut = request(tmp_path / "cut", "checkpoint_every_s=0.001")
-    range_test.run(cut, observe=lambda report: report.step >= 77)
+    run(cut, observe=lambda report: report.step >= 77)
     record = RunRecord.load(RunPaths(cut.folder))
     assert record is not None
     record.outcome = "interrupted"
@@ -187,7 +187,7 @@ def test_a_loss_that_never_falls_says_what_to_do(tmp_path: Path) -> None:
 def test_what_a_single_run_refuses(overrides: list[str], message: str, tmp_path: Path) -> None:
     cfg = composed(*QUICK, *overrides)
     with pytest.raises(BadInputError) as refused:
-        range_test.pick_for_run(cfg, cfg.hydra, tmp_path)
+        auto_lr.pick_for_run(cfg, cfg.hydra, tmp_path)
     assert message in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -198,7 +198,7 @@ def test_a_plan_uses_the_pick_that_exists(tmp_path: Path) -> None:
     found = range_test.Suggestion(0.02, 200, 1.0, 0)
     replace_json(RunPaths(test.folder).suggested_lr, dataclasses.asdict(found))
     cfg = composed(*QUICK, "plan=true")
-    assert range_test.pick_for_run(cfg, cfg.hydra, tmp_path) == 0.02
+    assert auto_lr.pick_for_run(cfg, cfg.hydra, tmp_path) == 0.02
 
 
 @pytest.mark.parametrize("typed", ["auto", "'around(auto, 3)'"])

@@ -282,7 +282,9 @@ class Mirror:
         """Sends a run that is no part of a sweep, and its range test below it."""
         self._push_run(paths, {})
         run_id = self._sent(paths.mirror).get("run_id")
-        for test in range_tests(paths.folder) if run_id else ():
+        if run_id is None:
+            return
+        for test in range_tests(paths.folder):
             self._attempt(functools.partial(self._push_range_test, test, run_id))
 
     def _push_range_test(self, paths: RunPaths, parent_id: str) -> None:
