@@ -14,6 +14,7 @@ from sweeps.config import parse
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.rates import OpenRate, as_typed, parse_rate, quote_rates
 from sweeps.errors import BadInputError
+from sweeps.loop import Report
 from sweeps.paths import RunPaths, SweepPaths, conf_dir, range_tests, replace_json
 from sweeps.records import RunRecord
 from sweeps.runner import RunRequest, run
@@ -139,10 +140,10 @@ def test_a_range_test_trains_once_and_its_pick_is_read_after(tmp_path: Path) -> 
     assert [item.folder for item in range_tests(tmp_path)] == [test.folder]
     assert SweepPaths(tmp_path).cells() == []
 
-    before = paths.metrics.read_bytes()
+    before = paths.record.read_bytes()
     paths.suggested_lr.unlink()  # as after a kill just before it was written
     assert range_test.run_range_test(test).lr == found.lr
-    assert paths.metrics.read_bytes() == before
+    assert paths.record.read_bytes() == before
 
 
 def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> None:
@@ -155,6 +156,22 @@ def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> N
     record.save(RunPaths(cut.folder))
     found = range_test.run_range_test(cut)
     assert (found.lr, found.steps) == (whole.lr, whole.steps)
+
+
+def test_what_is_written_after_the_checkpoint_ends_no_test(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    point = {"key": "train_loss", "time_ms": 0}
+    losses = [2.0] * 20 + [2000.0] * 5
+    paths.metrics.write_text(
+        "".join(
+            json.dumps(point | {"step": step, "value": loss}) + "\n"
+            for step, loss in enumerate(losses, start=1)
+        )
+    )
+    observe = range_test._until_it_explodes(paths)
+    assert not observe(Report(step=12, epoch=0, metrics={"train_loss": 2.0}))
+    assert observe(Report(step=25, epoch=0, metrics={"train_loss": 2000.0}))
+    assert observe(Report(step=200, epoch=0))
 
 
 def test_a_loss_that_never_falls_says_what_to_do(tmp_path: Path) -> None:
