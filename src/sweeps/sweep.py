@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from sweeps import reporting
 from sweeps.agenda import Facts, GridAgenda
+from sweeps.auto_lr import resolve_rates
 from sweeps.closing import close_orphan
 from sweeps.config import Config, identity
 from sweeps.config.identity import flatten
@@ -26,7 +27,6 @@ from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.planning import show_plan
-from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
