@@ -378,6 +378,8 @@ def test_the_view_of_a_sweep_shows_what_was_typed() -> None:
         "metrics.`test_loss`",
     ]
     assert state["orderByAsc"]
+    sections = [(s["name"], s["display"]) for s in state["compareRunSections"]]
+    assert sections == [("Model metrics", True), ("settings", False)]  # folded, below the curves
     assert "(#/experiments/1/runs?viewStateShareKey=k)" in links("1", "abc", "k")
 
 
