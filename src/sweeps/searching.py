@@ -15,8 +15,10 @@ from sweeps.errors import BadInputError
 from sweeps.launching.worker import ask, has_controller
 from sweeps.paths import RunPaths, SweepPaths, lock_holder
 from sweeps.records import RunRecord
+from sweeps.reporting import labels
 from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
+from sweeps.search.proposals import is_fixed
 from sweeps.search.trials import reports_of
 from sweeps.sources import Sources
 
@@ -190,9 +192,9 @@ class SearchAgenda:
             state = "stopped early" if trial.state == "pruned" else WORDS[cell.standing()]
             listed.append((state, self.label(cell)))
         if not self._trials and self._config.search["sampler"] == "grid":
-            return [("new", " ".join(overrides)) for overrides in self._space.grid()[: self.total]]
+            return [("new", name) for name in labels(self._space.grid()[: self.total])]
         left = self.total - len(self._trials)
-        axes = " ".join(_described(dimension) for dimension in self._space.dimensions)
+        axes = " ".join(_described(d) for d in self._space.dimensions if not is_fixed(d))
         return [*listed, *[("new", f"{axes}, chosen by {self._config.search['sampler']}")] * left]
 
     @property
