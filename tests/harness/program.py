@@ -36,8 +36,6 @@ def start(
     env = clean_environment() | {"SWEEPS_CACHE": str(folder / "cache")} | env
     env.setdefault("HYDRA_FULL_ERROR", "0")
     if not fresh and sys.platform == "linux":
-        # Two threads a process wait for each other where several tests run at once.
-        env.setdefault("OMP_NUM_THREADS", "1")
         return Forked(module, arguments, folder, env)
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],

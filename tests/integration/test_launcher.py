@@ -31,6 +31,7 @@ def test_hydra_finds_it() -> None:
     assert LocalLauncher.__name__ in found
 
 
+@pytest.mark.xdist_group("launcher")  # one fork server for all
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
 class TestLauncher(LauncherTestSuite):
     """Hydra's suite."""
@@ -43,6 +44,7 @@ class TestIntegration(IntegrationTestSuite):
     """Hydra's suite, with programs of its own."""
 
 
+@pytest.mark.usefixtures("ready_store")
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_other_launchers_run_named_sweeps(launcher: str, tmp_path: Path) -> None:
     command = ["-m", "name=s", f"hydra/launcher={launcher}", "data=synthetic", "model=linear"]
