@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps import reporting
 from sweeps.config.identity import targets
-from sweeps.runner import restart, say_changes
-from sweeps.standing import changes, code_digest
+from sweeps.standing import changes, code_digest, restart, say_changes
 from sweeps.study import form_of, without_duplicates
 
 if TYPE_CHECKING:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.errors import BadInputError, SweepsError, did_you_mean
-from sweeps.paths import RunPaths, SweepPaths, read_json, replace_text
+from sweeps.errors import BadInputError, SweepsError
+from sweeps.paths import replace_text
+from sweeps.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sweeps.reporting.ranking import Comparison
     from sweeps.results import Collection
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,7 +78,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _asked(options: argparse.Namespace) -> str:
     filtered = f' with the filter "{options.filter}"' if options.filter else ""
-    return f"the experiment {_experiment(options)}{filtered}"
+    return f"the experiment {_sources(options).experiment}{filtered}"
 
 
 def _write_html(comparison: Comparison, options: argparse.Namespace) -> None:
@@ -93,7 +91,7 @@ def _write_html(comparison: Comparison, options: argparse.Namespace) -> None:
         [figures(part) for part in comparison.parts],
         title=title,
         beside=options.html.absolute().parent,
-        tracking_uri=_tracking_uri(options),
+        tracking_uri=_sources(options).tracking_uri,
     )
     try:
         replace_text(options.html, report)
@@ -105,84 +103,17 @@ def _write_html(comparison: Comparison, options: argparse.Namespace) -> None:
 
 
 def _collect(options: argparse.Namespace) -> Collection:
-    from sweeps.results import Collection
-
-    found = Collection(())
-    for source in options.sweeps:
-        found = found + _read(source, options)
+    sources = _sources(options)
+    found = sources.read(options.sweeps)
     if options.experiment is not None or options.filter:
-        from sweeps.tracking.read import StoreReader
-
-        reader = StoreReader(_tracking_uri(options))
-        found = found + reader.experiment(_experiment(options), options.filter)
-    elif not options.sweeps:
-        raise BadInputError(f"Name a sweep, its folder or its MLflow run id. {_known(options)}")
+        return found + sources.read_experiment(options.filter)
+    if not options.sweeps:
+        raise BadInputError(f"Name a sweep, its folder or its MLflow run id. {sources.known()}")
     return found
 
 
-def _read(source: str, options: argparse.Namespace) -> Collection:
-    """Reads one source: its folder where it is on this disk, else the store."""
-    from sweeps.results import read_folder
-
-    folder = _folder(source, options.output_dir)
-    if folder is not None:
-        return read_folder(folder)
-    uri = _tracking_uri(options)
-    local = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
-    looks_like_path = os.sep in source
-    if not looks_like_path and (local is None or Path(local).exists()):
-        from sweeps.tracking.read import StoreReader
-
-        reader = StoreReader(uri)
-        if RUN_ID.fullmatch(source):
-            return reader.children(source)
-        collection = reader.sweep(source, _experiment(options))
-        if collection.runs:
-            return collection
-    raise BadInputError(
-        f"There is no sweep '{source}': no folder of that name, none in"
-        f" {options.output_dir / 'sweeps'}, no run in {uri}."
-        f"{did_you_mean(source, _names(options.output_dir))} {_known(options)}"
-    )
-
-
-def _folder(source: str, output_dir: Path) -> Path | None:
-    places = [Path(source), output_dir / "sweeps" / source, output_dir / "runs" / source]
-    for place in places:
-        if SweepPaths(place).record.exists() or RunPaths(place).record.exists():
-            return place
-        if place.is_dir() and SweepPaths(place).cells():
-            return place
-    if RUN_ID.fullmatch(source):
-        for note in sorted(output_dir.glob("sweeps/*/mlflow.json")):
-            try:
-                known = read_json(note) or {}
-            except ValueError:
-                continue
-            if known.get("run_id") == source:
-                return note.parent
-    return None
-
-
-def _tracking_uri(options: argparse.Namespace) -> str:
-    given = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or f"sqlite:///{options.output_dir.absolute()}/mlflow.db"
-
-
-def _experiment(options: argparse.Namespace) -> str:
-    return options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
-
-
-def _names(output_dir: Path) -> list[str]:
-    return sorted(path.parent.name for path in output_dir.glob("sweeps/*/sweep.json"))
-
-
-def _known(options: argparse.Namespace) -> str:
-    names, folder = _names(options.output_dir), options.output_dir / "sweeps"
-    if not names:
-        return f"{folder} has none yet; type: python -m sweeps.train -m lr=0.1,0.01"
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"{folder} has: {', '.join(names[:20])}{more}."
+def _sources(options: argparse.Namespace) -> Sources:
+    return Sources.choose(options.output_dir, options.tracking_uri, options.experiment)
 
 
 if __name__ == "__main__":

@@ -81,5 +81,7 @@ def _handlers(handler: Any) -> Iterator[None]:
 
 def command(name: str) -> str:
     """Returns the command line that continues the present one."""
+    from sweeps.config.rates import as_typed
+
     typed = [argument for argument in sys.argv[1:] if not argument.startswith("name=")]
-    return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])
+    return shlex.join(["python", "-m", "sweeps.train", *as_typed(typed), f"name={name}"])

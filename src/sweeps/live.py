@@ -39,12 +39,13 @@ class CellView:
     epoch: int = 0
     started: float = 0.0
     first_step: int | None = None
+    note: str = ""
     _mark: Mark = field(default_factory=Mark)
 
     def begin(self) -> None:
         """Takes that it runs from now on."""
         self.state, self.started, self.first_step = "running", time.monotonic(), None
-        self.record = None
+        self.record, self.note = None, ""
 
     def read(self) -> None:
         """Takes in what is new in the run's folder."""
@@ -134,6 +135,7 @@ class LiveView:
         record = cell.record
         cell.state = (record.outcome if record else None) or "lost"
         over = sum(item.state not in ("waiting", "running") for item in self._cells)
+        cell.note = note
         result = "" if record is None else _result(record)
         said = " ".join(filter(None, (record.error if record else None, note)))
         level = logging.WARNING if cell.state in ("failed", "lost") else logging.INFO
@@ -179,7 +181,7 @@ class LiveView:
                 cell.name,
                 cell.state,
                 f"{cell.epoch}/{epochs}" if epochs else "",
-                _latest(cell),
+                "  ".join(filter(None, (_latest(cell), cell.note))),
                 duration(cell.left_s),
             )
         over = sum(cell.state not in ("waiting", "running") for cell in self._cells)

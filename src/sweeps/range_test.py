@@ -26,6 +26,7 @@ from sweeps.config.identity import NOT_IDENTITY
 from sweeps.config.rates import OpenRate, open_rate, rounded
 from sweeps.config.saved import to_saved_yaml
 from sweeps.errors import BadInputError, RunFailedError
+from sweeps.interrupts import command
 from sweeps.launching import Job, Slots
 from sweeps.launching.slots import Slot
 from sweeps.lr_curve import exploded, steepest
@@ -149,7 +150,9 @@ def resolve_rates(
         for cell in (
             [overrides]
             if rate is None
-            else [with_rate(overrides, lr) for lr in rate.rates(setting and picks[setting])]
+            else [
+                with_rate(overrides, lr) for lr in rate.rates(picks[setting] if setting else None)
+            ]
         )
     ]
 
@@ -241,6 +244,9 @@ def _run_all(tests: Sequence[RunRequest], launcher: Launcher) -> None:
                 run_range_test(test)
         elif missing:
             _run_in_pool(missing, pool)
+    except KeyboardInterrupt:
+        log.warning("Interrupted. To continue: %s", command(missing[0].config.name))
+        raise
     finally:
         for test in missing:
             remove_refused(test.folder)

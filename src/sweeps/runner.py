@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps import checkpoint
 from sweeps.config import describe, identity
 from sweeps.config.identity import flatten, targets
 from sweeps.errors import BadInputError, RunFailedError
@@ -21,7 +20,7 @@ from sweeps.paths import RunPaths, lock_holder, locked, replace_bytes, replace_j
 from sweeps.points import PointWriter, read_points
 from sweeps.progress import Progress
 from sweeps.records import RunRecord
-from sweeps.standing import changes, code_digest, standing
+from sweeps.standing import changes, code_digest, restart, say_changes, standing
 from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
@@ -97,29 +96,6 @@ def check(config: Config) -> Dataset:
     from sweeps.build import build_trainer
 
     return build_trainer(config)[1]
-
-
-def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
-    """Makes a finished run one to be trained from its start; its run in MLflow is replaced."""
-    for path in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
-        path.unlink(missing_ok=True)
-    again = dataclasses.replace(
-        record,
-        key=uuid.uuid4().hex,
-        replaces=[*record.replaces, record.key],
-        status="RUNNING",
-        outcome=None,
-        seconds=0.0,
-        started_ms=_now_ms(),
-    )
-    again.save(paths)
-    return again
-
-
-def say_changes(record: RunRecord, changed: list[str], *, refresh: bool) -> None:
-    """Names a finished run that would come out differently today."""
-    verb = "it is trained again" if refresh else "it is kept; refresh=true trains it again"
-    log.warning("%s changed since it finished (%s): %s.", record.name, ", ".join(changed), verb)
 
 
 def _earlier(request: RunRequest, paths: RunPaths) -> RunRecord | None:
@@ -219,6 +195,8 @@ def _train(
     paths: RunPaths,
     observe: Observer | None,
 ) -> RunRecord:
+    from sweeps import checkpoint
+
     started, seconds_before = time.monotonic(), record.seconds
     outcome, error = "failed", None
     stop_signal: int | None = None
@@ -256,6 +234,8 @@ def _train_until_asked(
     observe: Observer | None,
 ) -> tuple[int | None, str | None]:
     """Trains to the end, or until asked to stop; returns by which signal, and the observer's word."""
+    from sweeps import checkpoint
+
     record.metrics = dict(points.last)
     saved_at = time.monotonic()
     with graceful_stop() as stop:

@@ -15,8 +15,10 @@ from sweeps.errors import BadInputError
 from sweeps.launching.worker import ask, has_controller
 from sweeps.paths import RunPaths, SweepPaths, lock_holder
 from sweeps.records import RunRecord
+from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
 from sweeps.search.trials import reports_of
+from sweeps.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +85,6 @@ class SearchAgenda:
         space: What may be chosen.
         config: Of the sweep: the settings of the search are the same for all its runs.
         compose: Makes a checked cell of overrides.
-        known: Results of earlier studies.
     """
 
     def __init__(
@@ -91,19 +92,20 @@ class SearchAgenda:
         space: Space,
         config: Config,
         compose: Callable[[list[str]], Cell],
-        known: Sequence[Trial] = (),
     ) -> None:
-        self._space, self._config, self._compose, self._known = space, config, compose, known
+        self._space, self._config, self._compose = space, config, compose
         _refuse(space, config)
         self._proposer = Proposer(space, config.search)
         self._stopping = stopping(config.search)
-        self._sign = 1 if config.objective.endswith("accuracy") else -1
+        self._sign = 1 if maximised(config.objective) else -1
+        self._known = self._earlier_results()
         self._trials: list[Trial] = []
         self._cells: dict[int, Cell] = {}
         self._running: set[int] = set()
         self._exhausted = False
+        self._composed: dict[tuple[str, ...], Cell | None] = {}
         self.left_out = space.left_out() if space.finite else ""
-        self.samples = [compose(overrides) for overrides in _samples(space)]
+        self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
         self.total = self._total()
 
     @property
@@ -161,8 +163,10 @@ class SearchAgenda:
         for known in self._trials:
             known.of = known.of or question.of
         trial.reports[question.report] = self._sign * question.value
+        before = (trial.rung, trial.reason, trial.marks)
         goes_on = self._stopping.goes_on(self._trials, trial, more=self._more)
-        trial.save(cell.paths)
+        if before != (trial.rung, trial.reason, trial.marks):
+            trial.save(cell.paths)
         return goes_on
 
     def ended(self, cell: Cell) -> str:
@@ -196,6 +200,22 @@ class SearchAgenda:
         if self._config.trials != "auto":
             return min(int(self._config.trials), count or int(self._config.trials))
         return count or TRIALS
+
+    def _earlier_results(self) -> list[Trial]:
+        """Returns the whole runs of the sweeps that search.learn_from names."""
+        keys = {key.lstrip("+") for d in self._space.dimensions for key in d.keys}
+        found = Sources.of(self._config).read(self._config.search["learn_from"]).runs
+        whole = [run for run in found if run.outcome in ("finished", "diverged")]
+        return [
+            Trial(
+                number,
+                {key: value for key, value in run.settings.items() if key in keys},
+                state="finished" if run.outcome == "finished" else "diverged",
+                score=None if run.value is None else self._sign * run.value,
+            )
+            for number, run in enumerate(whole)
+            if run.objective == self._config.objective
+        ]
 
     def _restore(self) -> None:
         """Reads the trials of this search from their folders; others may live beside them."""
@@ -270,11 +290,16 @@ class SearchAgenda:
         return None if whole is None else self._cell(whole)
 
     def _cell(self, whole: Mapping[str, str]) -> Cell | None:
-        try:
-            return self._compose(self._space.overrides(whole))
-        except BadInputError as error:
-            log.warning("Not tried: %s", error)
-            return None
+        """Composes a cell, once; returns None where its settings do not go together."""
+        overrides = self._space.overrides(whole)
+        key = tuple(overrides)
+        if key not in self._composed:
+            try:
+                self._composed[key] = self._compose(overrides)
+            except BadInputError as error:
+                log.warning("Not tried: %s", error)
+                self._composed[key] = None
+        return self._composed[key]
 
     def _is_new(self, whole: Mapping[str, str]) -> bool:
         cell = self._cell(whole)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
+import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sweeps.paths import RunPaths
     from sweeps.records import RunRecord
+
+log = logging.getLogger(__name__)
 
 Standing = Literal["new", "continue", "again", "done"]
 
@@ -46,6 +53,29 @@ def changes(record: RunRecord, *, code: str, digest: str | None) -> list[str]:
         if name in before and before[name] != version:
             found.append(f"{name} {before[name]} to {version}")
     return found
+
+
+def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
+    """Makes a finished run one to be trained from its start; its run in MLflow is replaced."""
+    for path in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
+        path.unlink(missing_ok=True)
+    again = dataclasses.replace(
+        record,
+        key=uuid.uuid4().hex,
+        replaces=[*record.replaces, record.key],
+        status="RUNNING",
+        outcome=None,
+        seconds=0.0,
+        started_ms=time.time_ns() // 1_000_000,
+    )
+    again.save(paths)
+    return again
+
+
+def say_changes(record: RunRecord, changed: list[str], *, refresh: bool) -> None:
+    """Names a finished run that would come out differently today."""
+    verb = "it is trained again" if refresh else "it is kept; refresh=true trains it again"
+    log.warning("%s changed since it finished (%s): %s.", record.name, ", ".join(changed), verb)
 
 
 def library_versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.errors import BadInputError, SweepsError
-from sweeps.paths import RunPaths, SweepPaths
+from sweeps.paths import RunPaths, SweepPaths, range_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,8 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
     for folder in (found for given in folders for found in _runs_and_sweeps(given.absolute())):
         sweep = SweepPaths(folder)
         runs = sweep.cells() if sweep.record.exists() else [RunPaths(folder)]
-        closed = sum(close_orphan(paths) for paths in runs) + close_orphan_sweep(sweep)
+        closed = sum(close_orphan(paths) for paths in [*runs, *range_tests(folder)])
+        closed += close_orphan_sweep(sweep)
         config, output_dir = _tracking(runs, folder, uri=uri, experiment=experiment)
         mirror = Mirror(config, output_dir)
         mirror.start()

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -76,7 +76,7 @@ def _at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, lis
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     try:
-        rate = pick_for_run(cfg, hydra_cfg, folder)
+        rate = pick_for_run(cfg, cast("DictConfig", hydra_cfg), folder)
     except Interrupted:
         log.warning("Interrupted. To continue: %s", command(str(cfg.name)))
         raise

@@ -64,9 +64,10 @@ def test_a_sweep_around_the_picks_of_range_tests(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert "Sweep of 6 runs (0 to run)" in out
     assert len(all_runs(tmp_path)) == 9
-    code, out, err = finish(start(tmp_path, parent.info.run_id, "--json", module="sweeps.compare"))
+    command = start(tmp_path, "--experiment", "sweeps", "--json", module="sweeps.compare")
+    code, out, err = finish(command)
     assert (code, err) == (0, "")
-    assert len(json.loads(out)["settings"]) == 6
+    assert len(json.loads(out)["ranking"]) == 6
 
 
 @pytest.mark.usefixtures("ready_store")

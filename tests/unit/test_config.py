@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.config import cell_name, describe, identity, parse
@@ -131,6 +132,28 @@ def test_own_sources_and_schedules_name_their_arguments_freely() -> None:
     )
     assert config.data["classes"] == ["cat", "dog"]
     assert config.schedule["gamma"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("lr=0.1}", "Cannot read the override 'lr=0.1}': type key=value, with quotes around"),
+        ("lr=rnge(1,2)", "Cannot read the override 'lr=rnge(1,2)': type key=value"),
+        (
+            "exclude=lr > 1",
+            "symbols and brackets need quotes of their own, such as exclude='\"lr > 1",
+        ),
+        (
+            "exclude=lr == 1",
+            "such as exclude='\"lr == 1\"'; words, such as above and at least, need",
+        ),
+        ("only=seed if not (lr is 1)", "such as only='\"seed if not (lr is 1)\"'; words"),
+    ],
+)
+def test_what_hydra_cannot_read(typed: str, message: str) -> None:
+    with pytest.raises(OverrideParseException) as caught:
+        composed(typed)
+    assert message in str(explain(caught.value))
 
 
 def test_a_group_is_not_null() -> None:

@@ -25,6 +25,7 @@ LAYERS = [
         "agenda",
         "searching",
         "planning",
+        "sources",
         "study",
         "launching",
         "live",

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from sweeps import range_test
 from sweeps.config import parse
 from sweeps.config.hydra_setup import prepare_hydra
-from sweeps.config.rates import OpenRate, parse_rate, quote_rates
+from sweeps.config.rates import OpenRate, as_typed, parse_rate, quote_rates
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, conf_dir, range_tests, replace_json
 from sweeps.records import RunRecord
-from sweeps.runner import RunRequest
+from sweeps.runner import RunRequest, run
 
 QUICK = ["data=synthetic", "model=linear", "threads=1", "name=x", "lr=auto"]
 
@@ -96,6 +96,11 @@ def test_hydra_gets_a_quoted_text(typed: str, given: str) -> None:
     assert quote_rates(["-m", typed]) == ["-m", given]
 
 
+def test_a_command_to_type_again_reads_as_it_was_typed() -> None:
+    typed = ["-m", "lr=0.1,around(auto, 5)", "model='mlp'"]
+    assert as_typed(quote_rates(typed)) == typed
+
+
 @pytest.mark.parametrize(
     ("overrides", "rate", "expected"),
     [
@@ -143,7 +148,7 @@ def test_a_range_test_trains_once_and_its_pick_is_read_after(tmp_path: Path) -> 
 def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> None:
     whole = range_test.run_range_test(request(tmp_path / "whole", "checkpoint_every_s=0.001"))
     cut = request(tmp_path / "cut", "checkpoint_every_s=0.001")
-    range_test.run(cut, observe=lambda report: report.step >= 77)
+    run(cut, observe=lambda report: "stopped" if report.step >= 77 else None)
     record = RunRecord.load(RunPaths(cut.folder))
     assert record is not None
     record.outcome = "interrupted"

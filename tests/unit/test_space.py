@@ -192,6 +192,11 @@ GRIDS: dict[str, tuple[list[str], list[str]]] = {
         ["optimizer=sgd,adam", "optimizer.momentum=0,0.9", "exclude=optimizer.momentum is not 0.9"],
         ["optimizer=sgd optimizer.momentum=0.9", "optimizer=adam"],
     ),
+    "a group that is left empty": (
+        ["lr=1,2", "exclude=experiment is notes_cifar10"],
+        ["lr=1", "lr=2"],
+    ),
+    "a number that is not on the axis": (["lr=1,2", "exclude=lr is 5"], ["lr=1", "lr=2"]),
     "excluded by a list, null and true": (
         [
             "model=mlp",
@@ -421,6 +426,18 @@ def test_a_search_chooses_step_by_step(context: HydraContext) -> None:
     assert found.overrides(chosen) == ["optimizer.momentum=0.5", "optimizer=sgd", "lr=0.2"]
     assert not found.allowed({"optimizer": "adam", "lr": "0.2"})
     assert found.allowed({"optimizer": "adam", "lr": "0.1"})
+
+
+def test_a_search_chooses_pairs_whole(context: HydraContext) -> None:
+    """A pair holds a value that the chosen optimizer does not have."""
+    pair = ["optimizer=sgd,adam", "optimizer.momentum=0.9,0", "zip=[optimizer,optimizer.momentum]"]
+    found = space(context, *pair, "exclude=optimizer.momentum is 0")
+    (dimension,) = found.dimensions
+    assert dimension.options == (("sgd", "0.9"), ("adam", "0"))
+    assert found.applies(dimension, {})
+    chosen = dict(zip(dimension.keys, dimension.options[1], strict=True))
+    assert found.overrides(chosen) == ["optimizer=adam"]
+    assert found.allowed(chosen)
 
 
 def test_what_was_left_out_is_counted(context: HydraContext) -> None:

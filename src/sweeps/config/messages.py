@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.config.schema import TARGETS, Config
@@ -16,10 +16,12 @@ def explain(error: Exception) -> str | None:
     text = str(error).strip()
     if isinstance(error, ValueError) and text.startswith("Config group override must be"):
         return "A group needs the name of a choice, such as model=linear, not null."
+    if isinstance(error, OverrideParseException):
+        return _bad_grammar(error.override)
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     cause = str(error.__cause__).strip() if error.__cause__ else ""
-    for explanation in (_unknown_choice, _unknown_key, _wrong_type, _bad_grammar):
+    for explanation in (_unknown_choice, _unknown_key, _wrong_type, _several_values):
         if message := explanation(text, cause):
             return message
     first = text.splitlines()[0]
@@ -73,11 +75,17 @@ def _wrong_type(text: str, cause: str) -> str | None:
     return f"{key.group(1) if key else 'A value'}={value} must be {words.get(kind, kind)}."
 
 
-def _bad_grammar(text: str, _cause: str) -> str | None:
-    if "LexerNoViableAltException" in text or "mismatched input" in text or "missing EQUAL" in text:
-        override = text.splitlines()[-1] if "\n" in text else text
-        override = next((s for s in re.findall(r"override '([^']*)'", text)), override)
-        return f"Cannot read the override {override!r}: type key=value, with quotes around spaces."
+def _bad_grammar(override: str) -> str:
+    key, _, value = override.partition("=")
+    if key in ("exclude", "only"):
+        return (
+            f"Cannot read {override!r}: symbols and brackets need quotes of their own, such as"
+            f""" {key}='"{value}"'; words, such as above and at least, need none."""
+        )
+    return f"Cannot read the override {override!r}: type key=value, with quotes around spaces."
+
+
+def _several_values(text: str, _cause: str) -> str | None:
     if "does not support sweep" in text or "Ambiguous value for argument" in text:
         found = re.search(r"Ambiguous value for argument '([^']+)'", text)
         shown = found.group(1) if found else text.splitlines()[0]

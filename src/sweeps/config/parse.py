@@ -96,8 +96,8 @@ def from_mapping(values: dict[str, Any]) -> Config:
     }
     typed = _typed(Config, plain, prefix="")
     groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
-    groups["tracking"] = _typed(TrackingConfig, values["tracking"], prefix="tracking.")
-    groups["search"] = _typed(SearchConfig, values.get("search") or {}, prefix="search.")
+    groups["tracking"] = _remembered("tracking", values["tracking"], ())
+    groups["search"] = _remembered("search", values.get("search") or {}, ())
     config = Config(**(typed | groups))
     _check_values(config)
     return config
@@ -110,7 +110,12 @@ def _remembered(group: str, values: dict[str, Any], trusted: tuple[str, ...]) ->
     """Types a group once: the cells of a sweep share most of theirs, and it takes milliseconds."""
     key = (group, repr(values), trusted)
     if key not in _typed_groups:
-        _typed_groups[key] = _typed_group(group, values, trusted)
+        schema = {"tracking": TrackingConfig, "search": SearchConfig}.get(group)
+        _typed_groups[key] = (
+            _typed(schema, values, prefix=f"{group}.")
+            if schema is not None
+            else _typed_group(group, values, trusted)
+        )
     return copy.deepcopy(_typed_groups[key])
 
 

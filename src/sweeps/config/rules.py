@@ -248,7 +248,7 @@ class _Reader:
     def another_value(self) -> bool:
         """Whether 'or' goes on with a value, as in 'optimizer is adam or adamw'."""
         after = self.next(1)
-        begins = after is None or after in _JOINING or self.operator_at(self.place + 2) is not None
+        begins = after in _JOINING or self.operator_at(self.place + 2) is not None
         return self.next() == "or" and not begins
 
     def operator_at(self, place: int) -> str | None:

@@ -14,6 +14,7 @@ import torch._dynamo
 import torch._inductor.config  # noqa: F401 - every optimizer imports them, for seconds
 
 import sweeps.build
+import sweeps.checkpoint
 import sweeps.data.sources
 import sweeps.launching.worker
 import sweeps.runner  # noqa: F401

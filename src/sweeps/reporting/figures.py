@@ -31,7 +31,7 @@ MOST_LINES = 6
 CROSS = "\N{MULTIPLICATION SIGN}"
 INK = "#010203"
 """Stands for the text colour of the page in what matplotlib draws."""
-HOLLOW = {"markerfacecolor": "none", "markersize": 6}
+HOLLOW: dict[str, Any] = {"markerfacecolor": "none", "markersize": 6}
 """Marks what is no result: a run that was stopped early."""
 
 STYLE = {

@@ -56,7 +56,10 @@ class SuccessiveHalving:
             if trial.last in other.reports
         ]
         place = sum(score > trial.best(trial.last) for score in here) + 1
-        trial.reason = f"number {place} of {len(here)} after {trial.last} of {trial.of} reports"
+        trial.reason = (
+            f"rung {trial.rung}, report {trial.last} of {trial.of}:"
+            f" number {place} of {len(here)} so far"
+        )
         return False
 
     def promote(self, trials: Sequence[Trial], *, more: bool) -> Trial | None:

@@ -92,7 +92,7 @@ class Proposer:
     def _listed(self) -> list[dict[str, str]]:
         """Returns every combination of a finite space."""
         return [
-            dict(override.split("=", maxsplit=1) for override in overrides)  # type: ignore[misc]
+            dict(override.split("=", maxsplit=1) for override in overrides)
             for overrides in self.space.grid()
         ]
 

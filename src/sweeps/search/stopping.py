@@ -87,7 +87,7 @@ class OptunaPruner:
         }
         trial.rung = len(trial.marks)
         if stop:
-            trial.reason = f"{self.name} after {trial.last} of {trial.of} reports"
+            trial.reason = f"{self.name} at report {trial.last} of {trial.of}"
         return not stop
 
     def promote(self, trials: Sequence[Trial], *, more: bool) -> Trial | None:  # noqa: ARG002

@@ -45,14 +45,7 @@ class Space:
 
     def applies(self, dimension: Dimension, chosen: Mapping[str, str]) -> bool:
         """Returns whether a dimension has a value, given those before it."""
-        own = {bare(key) for key in dimension.keys}
-        return any(
-            # Where one zipped key depends on another, the pair decides.
-            not own.isdisjoint(reads(self.conditions[key])) or self._has(key, chosen)
-            if key in self.conditions
-            else True
-            for key in dimension.keys
-        )
+        return any(self._has(key, chosen) for key in dimension.keys)
 
     def allowed(self, chosen: Mapping[str, str]) -> bool:
         """Returns whether no exclude sentence holds for a complete combination."""

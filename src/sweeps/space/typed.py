@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.config.rules import (
@@ -117,9 +116,9 @@ class _Axes:
     def implied(self) -> dict[str, Rule]:
         """Returns for each setting of a swept group the choices that have it, where not all have."""
         conditions: dict[str, Rule] = {}
-        for key, override in self.typed.items():
+        for key in self.typed:
             for group in self.swept:
-                if override.type != OverrideType.CHANGE or not _is_inside(key, self.typed[group]):
+                if not _is_inside(key, self.typed[group]):
                     continue
                 words = self.words(group)
                 having = [word for word in words if has_key(self.compose([*self.fixed, word]), key)]
@@ -266,9 +265,9 @@ def _is_inside(key: str, group: Override) -> bool:
 def _keys(config: DictConfig) -> list[str]:
     """Returns the keys that can be typed."""
     nested = [
-        f"{g}.{k}"
-        for g, node in config.items_ex(resolve=False)
+        f"{group!s}.{key!s}"
+        for group, node in config.items_ex(resolve=False)
         if isinstance(node, DictConfig)
-        for k in node
+        for key in node
     ]
     return [*map(str, config), *nested]

@@ -272,7 +272,7 @@ class Mirror:
             figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
             self._store.log_files(run_id, [(paths.report, None), *figures])
             said = paths.note if paths.note.exists() else paths.results_markdown
-            cells = [cell for path in paths.cells() if (cell := RunRecord.load(path))]
+            cells = [found for path in paths.cells() if (found := RunRecord.load(path))]
             self._store.log_points(run_id, _summary(record, cells))
             if said.exists():
                 # The answer first: MLflow cuts a long note at its end.
@@ -291,9 +291,10 @@ class Mirror:
     def _push_alone(self, paths: RunPaths) -> None:
         """Sends a run that is no part of a sweep, and its range test below it."""
         self._push_run(paths, {})
-        run_id = self._sent(paths.mirror).get("run_id")
-        for test in range_tests(paths.folder) if run_id else ():
-            self._attempt(functools.partial(self._push_range_test, test, run_id))
+        run_id: str | None = self._sent(paths.mirror).get("run_id")
+        if run_id is not None:
+            for test in range_tests(paths.folder):
+                self._attempt(functools.partial(self._push_range_test, test, run_id))
 
     def _push_range_test(self, paths: RunPaths, parent_id: str) -> None:
         assert self._store is not None
