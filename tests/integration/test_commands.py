@@ -9,15 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness.program import QUICK, all_runs, client, start, train
+from harness.program import QUICK, all_runs, client, start, train, train_fresh
 
 
 def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
-    code, out, err = train(
-        tmp_path, "-m", "name=s", "optimizer=sgd,adam", "lr=0.1,0.01", *QUICK, fresh=True
-    )
+    sweep = ["-m", "name=s", "optimizer=sgd,adam", "lr=0.1,0.01", *QUICK]
+    code, out, err = train_fresh(tmp_path, *sweep)
     assert (code, err) == (0, "")
-    assert "Best: " in out
+    assert "All 4 settings that finished are equal: " in out
     assert "mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db" in out
     runs = all_runs(tmp_path)
     assert len(runs) == 5
@@ -48,9 +47,7 @@ def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
 
 
 def test_digits_are_learned(tmp_path: Path) -> None:
-    code, _, err = train(
-        tmp_path, "name=good", "optimizer=adam", "lr=0.003", "tracking=none", fresh=True
-    )
+    code, _, err = train_fresh(tmp_path, "name=good", "optimizer=adam", "lr=0.003", "tracking=none")
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "outputs/runs/good/run.json").read_text())
     assert record["outcome"] == "finished"
@@ -156,7 +153,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_refused(case: str, tmp_path: Path) -> None:
     arguments, message = REFUSED[case]
-    code, out, err = train(tmp_path, *arguments, fresh=case == "misfit")
+    code, out, err = (train_fresh if case == "misfit" else train)(tmp_path, *arguments)
     assert code == 2, out + err
     assert "Traceback" not in out + err
     assert any(part in err for part in message.split("|")), err

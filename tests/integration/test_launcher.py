@@ -50,7 +50,7 @@ def test_other_launchers_run_named_sweeps(launcher: str, tmp_path: Path) -> None
     command = ["-m", "name=s", f"hydra/launcher={launcher}", "data=synthetic", "model=linear"]
     code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01")
     assert code == 0, out + err
-    assert "Best: " in out
+    assert "All 2 settings that finished are equal: " in out
     code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01,0.001")
     assert code == 0, out + err
     assert "Sweep of 3 runs (1 to run)" in out

@@ -21,12 +21,12 @@ Call = Callable[..., tuple[int, str, str]]
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 
 
-def begin(command: str, folder: Path, *arguments: str, fresh: bool = False) -> Process:
-    return start(folder, *arguments, module=f"sweeps.{command}", fresh=fresh)
+def begin(command: str, folder: Path, *arguments: str) -> Process:
+    return start(folder, *arguments, module=f"sweeps.{command}")
 
 
-def call(command: str, folder: Path, *arguments: str, fresh: bool = False) -> tuple[int, str, str]:
-    return finish(begin(command, folder, *arguments, fresh=fresh))
+def call(command: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return finish(begin(command, folder, *arguments))
 
 
 @pytest.fixture

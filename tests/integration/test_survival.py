@@ -16,6 +16,7 @@ from harness.program import (
     finish,
     points,
     start,
+    start_fresh,
     train,
     was_hit,
 )
@@ -62,7 +63,7 @@ def test_killed_at_named_points(tmp_path: Path) -> None:
 def test_killed_while_it_trains(tmp_path: Path) -> None:
     command = ["name=cut", *CELLS, *SLOW]
     for victim in ("worker", "controller", "group"):
-        process = start(tmp_path, *command, fresh=victim == "group")
+        process = (start_fresh if victim == "group" else start)(tmp_path, *command)
         _wait_for_points(tmp_path / "outputs/sweeps/cut", process)
         if victim == "group":
             os.killpg(process.pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.program import finish, start
+from harness.program import finish, start, start_fresh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +33,9 @@ print("said", file=sys.stderr)
 def test_it_sees_what_a_new_interpreter_sees(tmp_path: Path) -> None:
     (tmp_path / "seen.py").write_text(SEEN)
     seen = []
-    for fresh in (True, False):
+    for begin in (start_fresh, start):
         env = {"OMP_NUM_THREADS": "2", "SEEN": "yes"}
-        process = start(tmp_path, "a", "b=1", module="seen", fresh=fresh, **env)
-        code, out, err = finish(process)
+        code, out, err = finish(begin(tmp_path, "a", "b=1", module="seen", **env))
         assert (code, err) == (0, "said\n"), err
         seen.append(json.loads(out))
     assert seen[0] == seen[1]
