@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,12 @@ STARTED_MS = 1_700_000_000_000
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, made_store: Path) -> None:
+    """A database at its place; the one that is deleted in a test is made anew by the mirror."""
+    shutil.copyfile(made_store, tmp_path / "mlflow.db")
 
 
 def a_run(folder: Path, *, key: str = "key-a", name: str = "lr=0.1,optimizer=sgd") -> RunRecord:

@@ -20,34 +20,30 @@ QUICK = ["data=synthetic", "model=linear", "epochs=2"]
 Process = Forked | subprocess.Popen[str]
 
 
-def start(
-    folder: Path, *arguments: str, module: str = "sweeps.train", fresh: bool = False, **env: str
-) -> Process:
-    """Starts a command in a folder, in a session of its own.
+def start(folder: Path, *arguments: str, module: str = "sweeps.train", **env: str) -> Process:
+    """Starts a command in a folder, in a session of its own, from what is imported already."""
+    if sys.platform != "linux":
+        return start_fresh(folder, *arguments, module=module, **env)
+    return Forked(module, arguments, folder, _environment(folder) | env)
 
-    Args:
-        folder: The working directory.
-        arguments: What is typed after `python -m module`.
-        module: The command.
-        fresh: Whether it is a new interpreter, which takes seconds to import what it needs, and not a
-            fork of one that has.
-        env: More of the environment.
-    """
-    env = clean_environment() | {"SWEEPS_CACHE": str(folder / "cache")} | env
-    env.setdefault("HYDRA_FULL_ERROR", "0")
-    if not fresh and sys.platform == "linux":
-        # Two threads a process wait for each other where several tests run at once.
-        env.setdefault("OMP_NUM_THREADS", "1")
-        return Forked(module, arguments, folder, env)
+
+def start_fresh(
+    folder: Path, *arguments: str, module: str = "sweeps.train", **env: str
+) -> subprocess.Popen[str]:
+    """Starts a command as a person does; the new interpreter takes seconds for its imports."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
-        env=env,
+        env=_environment(folder) | env,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return clean_environment() | {"SWEEPS_CACHE": str(folder / "cache"), "HYDRA_FULL_ERROR": "0"}
 
 
 def finish(process: Process, timeout_s: float = 300) -> tuple[int, str, str]:
@@ -62,9 +58,14 @@ def finish(process: Process, timeout_s: float = 300) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def train(folder: Path, *arguments: str, fresh: bool = False, **env: str) -> tuple[int, str, str]:
+def train(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
     """Runs a training command to its end, see `start`."""
-    return finish(start(folder, *arguments, fresh=fresh, **env))
+    return finish(start(folder, *arguments, **env))
+
+
+def train_fresh(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
+    """Runs a training command to its end, see `start_fresh`."""
+    return finish(start_fresh(folder, *arguments, **env))
 
 
 def break_at(folder: Path, event: str, file: str, action: str, hit: int = 1) -> dict[str, str]:

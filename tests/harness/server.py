@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from harness.forked import clean_environment
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     Mode = Literal["pass", "refuse", "hang", "fail"]
 
 START_WITHIN_S = 180.0
+SERVER_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # five more processes, for what we do not use
+}
 HOP_HEADERS = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 
 
@@ -45,12 +51,11 @@ class Server:
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
         command += ["--artifacts-destination", str(folder / "artifacts")]
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         with (folder / "server.log").open("w") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=clean | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                env=clean_environment() | SERVER_SETTINGS,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

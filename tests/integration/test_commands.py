@@ -9,13 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness.program import QUICK, all_runs, client, start, train
+from harness.program import QUICK, all_runs, client, start, train, train_fresh
 
 
 def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
-    code, out, err = train(tmp_path, "-m", "name=s", "optimizer=sgd,adam", "lr=0.1,0.01", *QUICK)
+    sweep = ["-m", "name=s", "optimizer=sgd,adam", "lr=0.1,0.01", *QUICK]
+    code, out, err = train_fresh(tmp_path, *sweep)
     assert (code, err) == (0, "")
-    assert "Best: " in out
+    assert "All 4 settings that finished are equal: " in out
     assert "mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db" in out
     runs = all_runs(tmp_path)
     assert len(runs) == 5
@@ -46,7 +47,7 @@ def test_a_sweep_is_a_parent_with_its_cells(tmp_path: Path) -> None:
 
 
 def test_digits_are_learned(tmp_path: Path) -> None:
-    code, _, err = train(tmp_path, "name=good", "optimizer=adam", "lr=0.003", "tracking=none")
+    code, _, err = train_fresh(tmp_path, "name=good", "optimizer=adam", "lr=0.003", "tracking=none")
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "outputs/runs/good/run.json").read_text())
     assert record["outcome"] == "finished"
@@ -68,6 +69,7 @@ class Net(torch.nn.Module):
 """
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_one_failed_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "conf/model").mkdir(parents=True)
@@ -86,15 +88,18 @@ def test_one_failed_cell_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
-    code, _, err = train(tmp_path, "name=d", "lr=1e12", "loss=mse", *QUICK, "epochs=5")
+    code, _, err = train(
+        tmp_path, "name=d", "lr=1e12", "loss=mse", *QUICK, "epochs=5", "tracking=none"
+    )
     assert (code, err) == (0, "")
     record = json.loads((tmp_path / "outputs/runs/d/run.json").read_text())
     assert (record["outcome"], record["status"]) == ("diverged", "FINISHED")
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
-    long = ["data=synthetic", "data.samples=1500", "epochs=12", "log_every=3", "optimizer=adam"]
-    long += ["schedule=cosine", "data.flip=true", "model=swagger_cifar"]
+    long = ["data=synthetic", "data.samples=1500", "epochs=8", "log_every=3", "optimizer=adam"]
+    long += ["schedule=cosine", "data.flip=true", "model=swagger_cifar", "threads=2"]
     process = start(tmp_path, "name=cut", *long)
     metrics = tmp_path / "outputs/runs/cut/metrics.jsonl"
     deadline = time.monotonic() + 120
@@ -144,18 +149,18 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("ready_store")
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_refused(case: str, tmp_path: Path) -> None:
     arguments, message = REFUSED[case]
-    code, out, err = train(tmp_path, *arguments)
+    code, out, err = (train_fresh if case == "misfit" else train)(tmp_path, *arguments)
     assert code == 2, out + err
     assert "Traceback" not in out + err
     assert any(part in err for part in message.split("|")), err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("outputs/*/*/run.json"))
     assert not list(tmp_path.glob("outputs/*/*"))
-    if (tmp_path / "outputs/mlflow.db").exists():
-        assert all_runs(tmp_path) == []
+    assert all_runs(tmp_path) == []
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--info", "plugins"]])

@@ -38,6 +38,7 @@ def discover(kind: type) -> list[type]:
     return list(Plugins.instance().discover(kind))
 
 
+@pytest.mark.xdist_group("launcher")  # one fork server for all
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
 class TestLauncher(LauncherTestSuite):
     """Hydra's suite."""
@@ -50,12 +51,13 @@ class TestIntegration(IntegrationTestSuite):
     """Hydra's suite, with programs of its own."""
 
 
+@pytest.mark.usefixtures("ready_store")
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_other_launchers_run_named_sweeps(launcher: str, tmp_path: Path) -> None:
     command = ["-m", "name=s", f"hydra/launcher={launcher}", "data=synthetic", "model=linear"]
     code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01")
     assert code == 0, out + err
-    assert "Best: " in out
+    assert "All 2 settings that finished are equal: " in out
     code, out, err = train(tmp_path, *command, "epochs=1", "lr=0.1,0.01,0.001")
     assert code == 0, out + err
     assert "Sweep of 3 runs (1 to run)" in out

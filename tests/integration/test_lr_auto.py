@@ -70,6 +70,7 @@ def test_a_sweep_around_the_picks_of_range_tests(tmp_path: Path) -> None:
     assert len(json.loads(out)["ranking"]) == 6
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_a_single_run_at_its_pick(tmp_path: Path) -> None:
     code, out, err = train(tmp_path, "name=one", *QUICK, "lr=auto")
     assert (code, err) == (0, "")
@@ -85,6 +86,7 @@ def test_a_single_run_at_its_pick(tmp_path: Path) -> None:
     assert test.data.metrics["suggested_lr"] == pick
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_a_range_test_that_cannot_run_leaves_nothing(tmp_path: Path) -> None:
     bad = ["batch_size=100000", "lr=auto", *QUICK]
     for arguments in (bad, ["-m", "optimizer=sgd,adam", *bad]):

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.program import train
-from mlflow import MlflowClient
+from harness.program import all_runs, train
 from PIL import Image
 
 CLOSED_PORT = "http://127.0.0.1:9"
@@ -74,6 +73,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("ready_store")
 @pytest.mark.parametrize("case", CASES)
 def test_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
     arrange, overrides, message = CASES[case]
@@ -87,8 +87,4 @@ def test_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
     assert message in err
     assert len(err.splitlines()) == 1, err
     assert not list(tmp_path.glob("outputs/*/*"))
-    database = tmp_path / "outputs" / "mlflow.db"
-    if database.exists():
-        store = MlflowClient(f"sqlite:///{database}")
-        experiments = [experiment.experiment_id for experiment in store.search_experiments()]
-        assert list(store.search_runs(experiments)) == []
+    assert all_runs(tmp_path) == []

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from harness.program import QUICK, all_runs, client, finish, points, start, train
 
 from sweeps.paths import RunPaths, SweepPaths
@@ -53,6 +54,7 @@ def test_plan_extend_duplicates_and_reuse(tmp_path: Path) -> None:
     assert len(all_runs(tmp_path)) == 4
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> None:
     net = tmp_path / "mine.py"
     source = "from sweeps.models import Linear\n\nclass Net(Linear):\n    pass\n"
@@ -94,7 +96,7 @@ def test_stop_on_error_starts_no_more(tmp_path: Path) -> None:
     )
     command = ["-m", "name=s", "model=custom", "model._target_=broken.Net"]
     command += ["trusted_targets=[broken]", "data=synthetic", "epochs=1", "seed=0,1,2"]
-    code, out, err = train(tmp_path, *command, "on_error=stop", "workers=1")
+    code, out, err = train(tmp_path, *command, "on_error=stop", "workers=1", "tracking=none")
     assert code == 1
     assert out.count("RuntimeError: it broke") >= 1
     assert "3 of 3 runs failed" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,19 +15,18 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from sweeps.reproduce import main
-from sweeps.tracking import Store
 
 Call = Callable[..., tuple[int, str, str]]
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 
 
-def begin(command: str, folder: Path, *arguments: str, fresh: bool = False) -> Process:
-    return start(folder, *arguments, module=f"sweeps.{command}", fresh=fresh)
+def begin(command: str, folder: Path, *arguments: str) -> Process:
+    return start(folder, *arguments, module=f"sweeps.{command}")
 
 
-def call(command: str, folder: Path, *arguments: str, fresh: bool = False) -> tuple[int, str, str]:
-    return finish(begin(command, folder, *arguments, fresh=fresh))
+def call(command: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return finish(begin(command, folder, *arguments))
 
 
 @pytest.fixture
@@ -60,13 +60,15 @@ def refused(result: tuple[int, str, str]) -> str:
     return err
 
 
-def test_four_cells_are_exact_from_their_ids_alone(tmp_path: Path, reproduce: Call) -> None:
+def test_four_cells_are_exact_from_their_ids_alone(
+    tmp_path: Path, made_store: Path, reproduce: Call
+) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()
     elsewhere.mkdir()
     uri = f"sqlite:///{home}/outputs/mlflow.db"
-    # Made beforehand: it takes seconds, and a busy machine may not have it ready in time.
-    Store(uri, "sweeps", home / "outputs/artifacts").connect()
+    (home / "outputs").mkdir()
+    shutil.copyfile(made_store, home / "outputs/mlflow.db")
     sweep = ["-m", "name=s", "optimizer=sgd,adam", "lr=0.1,0.01", *QUICK]
     code, out, err = call("train", home, *sweep)
     assert (code, err) == (0, ""), out

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from harness.program import all_runs, break_at, finish, points, start, train, was_hit
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def trials(folder: Path, name: str) -> dict[int, dict[str, Any]]:
     return found
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_asha_is_the_same_however_often_it_is_killed(tmp_path: Path) -> None:
     command = [*SEARCH, RATES, "search=asha", "trials=7", "workers=1"]
     code, out, err = train(tmp_path, "name=twin", *command)
@@ -131,6 +133,7 @@ def test_a_grid_is_halved_by_two_workers_through_kills(tmp_path: Path) -> None:
     assert outcomes <= {"finished", "diverged"}
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_other_launchers_search_without_stopping(tmp_path: Path) -> None:
     command = [*SEARCH, RATES, "search=asha", "trials=3", "hydra/launcher=basic", "name=s"]
     code, out, err = train(tmp_path, *command, "epochs=3")
@@ -140,6 +143,7 @@ def test_other_launchers_search_without_stopping(tmp_path: Path) -> None:
     assert [found[n]["record"]["epochs_done"] for n in range(3)] == [3, 3, 3]
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_a_failed_trial_is_one_of_the_trials_and_is_run_again(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import os\nfrom sweeps.models import Linear\n\nclass Net(Linear):\n"

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from harness.program import Process
 
+pytestmark = pytest.mark.xdist_group("server")  # one server, and one set of runs that wait for it
+
 ALONE = ["device=cpu", "threads=1"]
-SLOW = ["data=synthetic", "data.samples=6000", "model=swagger_cifar", "epochs=6", "log_every=20"]
+SLOW = ["model=custom", "model._target_=sleeping.Net", "trusted_targets=[sleeping]"]
+SLOW += ["data=synthetic", "data.samples=1280", "epochs=6", "log_every=2"]
 SWEEP = ["-m", "name=s", *QUICK, *ALONE, "lr=0.1,0.01"]
 WARNING = "MLflow does not take the points"
 SEND_LATER = "Send it later with: python -m sweeps.sync outputs/runs/"
@@ -29,11 +32,26 @@ BUSY_TIMEOUT_S = 20.0
 """How long SQLite itself waits for a lock in MLflow's store."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("server"))
-    yield running
-    running.stop()
+SLEEPING = """
+import time
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, in_channels, image_size, num_classes):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_channels * image_size**2, num_classes)
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(0.15)
+        return self.layer(x.flatten(1))
+"""
+
+
+def start_slow(folder: Path, *arguments: str) -> Process:
+    """Starts a run that takes a quarter of a minute and leaves the cores to others."""
+    (folder / "sleeping.py").write_text(SLEEPING)
+    return start(folder, *arguments, *SLOW, *ALONE)
 
 
 @pytest.fixture
@@ -136,7 +154,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory, server: Server) -> dict[st
         if fate in proxies:
             tracking = [f"tracking.uri={proxies[fate].uri}", f"tracking.experiment={fate}"]
             tracking += ["tracking.system_metrics_after_s=0"]  # MLflow's own thread waits too
-        processes[fate] = start(root / fate, f"name={fate}", *SLOW, *ALONE, *tracking)
+        processes[fate] = start_slow(root / fate, f"name={fate}", *tracking)
     for fate, proxy in proxies.items():
         _wait(processes[fate], lambda fate=fate: _sent(root / fate))  # type: ignore[misc]
         assert _record(root / fate)["status"] == "RUNNING", "it ended before its server went away"
@@ -234,8 +252,9 @@ def test_a_lost_answer_makes_no_second_run(tmp_path: Path, server: Server, proxy
     _assert_sent(server.client(), server.runs("lost"), [tmp_path / "outputs/runs/lost"])
 
 
+@pytest.mark.usefixtures("ready_store")
 def test_a_locked_database_loses_nothing_and_stops_nothing(tmp_path: Path) -> None:
-    process = start(tmp_path, "name=locked", *SLOW, *ALONE)
+    process = start_slow(tmp_path, "name=locked")
     _wait(process, lambda: _sent(tmp_path))
     with contextlib.closing(
         sqlite3.connect(tmp_path / "outputs/mlflow.db", timeout=60, isolation_level=None)
