@@ -240,7 +240,9 @@ class SearchAgenda:
         chosen = self._proposer.propose(number, self._trials, self._known, self._is_new)
         if chosen is None:
             self._exhausted = True
-            log.info("Every combination has been tried.")
+            listed = "Every combination has been tried."
+            found = "No more trials: what is proposed was tried already, or is excluded."
+            log.info(listed if self._space.finite else found)
             return None
         cell = self._cell_of(chosen)
         assert cell is not None
