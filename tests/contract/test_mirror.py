@@ -332,6 +332,23 @@ def test_an_extended_sweep_shows_its_new_best_and_counts(tmp_path: Path) -> None
     }
 
 
+def test_a_sweep_that_went_on_and_ended_between_two_looks(tmp_path: Path) -> None:
+    sweep = SweepPaths(tmp_path / "study")
+    sweep.folder.mkdir()
+    for status, ended_ms in (("FAILED", STARTED_MS + 5), ("FINISHED", STARTED_MS + 90)):
+        SweepRecord(
+            key="s",
+            name="study",
+            status=status,
+            objective="val_loss",
+            started_ms=STARTED_MS,
+            ended_ms=ended_ms,
+        ).save(sweep)
+        push(tmp_path, sweep=sweep.folder)
+        (parent,) = stored(tmp_path)
+        assert (parent.info.status, parent.info.end_time) == (status, ended_ms)
+
+
 def test_a_damaged_cell_does_not_keep_the_others_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,7 +78,9 @@ class Forked:
         return self.returncode
 
     def _receive(self) -> int:
-        return int(NUMBER.unpack(self._channel.recv(NUMBER.size))[0])
+        answer = self._channel.recv(NUMBER.size)
+        assert answer, "the warm process is gone; what it said is on standard error"
+        return int(NUMBER.unpack(answer)[0])
 
 
 class _Reader(threading.Thread):

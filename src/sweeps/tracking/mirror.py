@@ -248,7 +248,9 @@ class Mirror:
             return
         sent = self._sent(paths.mirror)
         run_id = sent.get("run_id")
-        if run_id is None or (sent.get("closed") and record.status == "RUNNING"):
+        # A command can begin and end between two looks: its end tells it from the one before.
+        again = sent.get("closed") and sent.get("ended_ms") != record.ended_ms
+        if run_id is None or again:
             tags = {"sweeps.sweep": record.name, "sweeps.command": record.command}
             run_id = self._store.find_or_create_run(
                 key=record.key,
@@ -280,7 +282,7 @@ class Mirror:
                 note = f"{self._share_view(record, run_id, cells)}\n\n{note}"
                 self._store.set_tags(run_id, {"mlflow.note.content": note})
             self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
-            replace_json(paths.mirror, {**sent, "closed": True})
+            replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
 
     def _share_view(self, record: SweepRecord, run_id: str, cells: list[RunRecord]) -> str:
         assert self._store is not None
