@@ -41,7 +41,7 @@ def ready_store(tmp_path: Path, made_store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An MLflow server; the tests that use it are in the group of this name, so it starts once."""
+    """An MLflow server, which takes seconds to start."""
     from harness.server import Server
 
     running = Server(tmp_path_factory.mktemp("server"))

@@ -31,7 +31,6 @@ def test_hydra_finds_it() -> None:
     assert LocalLauncher.__name__ in found
 
 
-@pytest.mark.xdist_group("launcher")  # one fork server for all
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
 class TestLauncher(LauncherTestSuite):
     """Hydra's suite."""
