@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.agenda import WORDS, is_due
@@ -15,8 +15,10 @@ from sweeps.errors import BadInputError
 from sweeps.launching.worker import ask, has_controller
 from sweeps.paths import RunPaths, SweepPaths, lock_holder
 from sweeps.records import RunRecord
+from sweeps.reporting import labels
 from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
+from sweeps.search.proposals import is_fixed
 from sweeps.search.trials import reports_of
 from sweeps.sources import Sources
 
@@ -39,7 +41,7 @@ MOST_SAMPLES = 64
 """Combinations of groups that are checked before a search starts."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Standing:
     """What a run tells the search after a report.
 
@@ -83,29 +85,33 @@ class SearchAgenda:
 
     Args:
         space: What may be chosen.
-        config: Of the sweep: the settings of the search are the same for all its runs.
+        search: Its settings.
+        trials: How many, or 'auto'.
         compose: Makes a checked cell of overrides.
     """
 
     def __init__(
         self,
         space: Space,
-        config: Config,
+        search: dict[str, Any],
+        trials: int | str,
+        *,
         compose: Callable[[list[str]], Cell],
     ) -> None:
-        self._space, self._config, self._compose = space, config, compose
-        _refuse(space, config)
-        self._proposer = Proposer(space, config.search)
-        self._stopping = stopping(config.search)
+        self._space, self._compose = space, compose
+        _refuse(space, search)
+        self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
+        config = dataclasses.replace(self.samples[0].config, search=search, trials=trials)
+        self._config = config
+        self._proposer = Proposer(space, search)
+        self._stopping = stopping(search)
         self._sign = 1 if maximised(config.objective) else -1
         self._known = self._earlier_results()
         self._trials: list[Trial] = []
         self._cells: dict[int, Cell] = {}
-        self._running: set[int] = set()
         self._exhausted = False
         self._composed: dict[tuple[str, ...], Cell | None] = {}
         self.left_out = space.left_out() if space.finite else ""
-        self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
         self.total = self._total()
 
     @property
@@ -186,9 +192,9 @@ class SearchAgenda:
             state = "stopped early" if trial.state == "pruned" else WORDS[cell.standing()]
             listed.append((state, self.label(cell)))
         if not self._trials and self._config.search["sampler"] == "grid":
-            return [("new", " ".join(overrides)) for overrides in self._space.grid()[: self.total]]
+            return [("new", name) for name in labels(self._space.grid()[: self.total])]
         left = self.total - len(self._trials)
-        axes = " ".join(_described(dimension) for dimension in self._space.dimensions)
+        axes = " ".join(_described(d) for d in self._space.dimensions if not is_fixed(d))
         return [*listed, *[("new", f"{axes}, chosen by {self._config.search['sampler']}")] * left]
 
     @property
@@ -234,7 +240,9 @@ class SearchAgenda:
         chosen = self._proposer.propose(number, self._trials, self._known, self._is_new)
         if chosen is None:
             self._exhausted = True
-            log.info("Every combination has been tried.")
+            listed = "Every combination has been tried."
+            found = "No more trials: what is proposed was tried already, or is excluded."
+            log.info(listed if self._space.finite else found)
             return None
         cell = self._cell_of(chosen)
         assert cell is not None
@@ -306,21 +314,23 @@ class SearchAgenda:
         return cell is not None and all(cell.folder != known.folder for known in self.cells)
 
 
-def _refuse(space: Space, config: Config) -> None:
+def _refuse(space: Space, search: Mapping[str, Any]) -> None:
     for dimension in space.dimensions:
         if "seed" in dimension.keys and len(dimension.options) != 1:
             raise BadInputError(
                 "A search over seed would pick the luckiest seed. Search with one, then repeat the"
                 " best settings: python -m sweeps.train -m ... seed=0,1,2,3,4"
             )
-        if dimension.interval is not None and config.search["sampler"] == "grid":
+        if "objective" in dimension.keys and len(dimension.options) != 1:
+            raise BadInputError("A search has one objective; type one, such as objective=val_loss.")
+        if dimension.interval is not None and search["sampler"] == "grid":
             key = dimension.keys[0]
             raise BadInputError(
                 f"{key} has no end of values, and search.sampler=grid tries a list. List values,"
                 f" such as {key}=0.1,0.01, or type search=asha or search.sampler=tpe."
             )
     keys = {key for dimension in space.dimensions for key in dimension.keys} | set(GROUPS)
-    for key in config.search["within"]:
+    for key in search["within"]:
         if key not in keys:
             raise BadInputError(
                 f"search.within={key} is no axis of this search. Allowed: {', '.join(sorted(keys))}."

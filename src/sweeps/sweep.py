@@ -15,9 +15,11 @@ from omegaconf import OmegaConf
 
 from sweeps import reporting
 from sweeps.agenda import Facts, GridAgenda
+from sweeps.auto_lr import resolve_rates
 from sweeps.closing import close_orphan
-from sweeps.config import Config, identity, parse
+from sweeps.config import Config, identity
 from sweeps.config.identity import flatten
+from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.interrupts import command
 from sweeps.launching import Slots
@@ -25,7 +27,6 @@ from sweeps.launching.hydra_job import cause
 from sweeps.live import LiveView
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.planning import show_plan
-from sweeps.range_test import resolve_rates
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
@@ -119,7 +120,7 @@ def _agenda(
     def compose(overrides: list[str]) -> Cell:
         return compose_cells([overrides], hydra_context, master)[0]
 
-    return SearchAgenda(space, parse(master), compose)
+    return SearchAgenda(space, *search_settings(master), compose=compose)
 
 
 def _refuse_search_settings(arguments: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
 from sweeps.closing import remove_refused
 from sweeps.config.hydra_setup import prepare_hydra
@@ -21,12 +20,14 @@ from sweeps.config.messages import explain
 from sweeps.config.parse import parse
 from sweeps.config.rates import open_rate, quote_rates
 from sweeps.config.rerun import from_saved_run
-from sweeps.config.saved import to_saved_yaml
+from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import SweepsError
 from sweeps.interrupts import Interrupted, command, raising_signals
 from sweeps.paths import RunPaths, SweepPaths, conf_dir
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from sweeps.records import RunRecord
     from sweeps.runner import RunRequest
 
@@ -71,7 +72,7 @@ def _run(cfg: DictConfig) -> float | None:
 
 def _at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
     """Returns the config and overrides of a run with lr=auto, with the rate of its range test."""
-    from sweeps.range_test import pick_for_run, with_rate
+    from sweeps.auto_lr import pick_for_run, with_rate
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
@@ -184,23 +185,14 @@ def _request(cfg: DictConfig, overrides: list[str]) -> RunRequest:
     except SweepsError:
         remove_refused(folder)
         raise
-    choices = {
-        str(group): str(choice)
-        for group, choice in hydra_cfg.runtime.choices.items()
-        if choice is not None and not str(group).startswith("hydra/")
-    }
     sweep = SweepRecord.load(SweepPaths(folder.parent))
     return RunRequest(
         config=config,
         threads=sweep.threads if sweep else None,
         folder=folder,
         overrides=overrides,
-        choices=choices,
-        hydra_files={
-            "config.yaml": to_saved_yaml(cfg),
-            "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
-            "overrides.yaml": OmegaConf.to_yaml(overrides),
-        },
+        choices=choices(hydra_cfg),
+        hydra_files=hydra_files(cfg, hydra_cfg, overrides),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sweeps.config.parse import PRUNERS, SAMPLERS
+from sweeps.config.checks import PRUNERS, SAMPLERS
 from sweeps.errors import BadInputError
 from sweeps.search import Proposer, Trial, stopping
 from sweeps.space import Dimension, Interval, Space

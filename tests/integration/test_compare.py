@@ -23,7 +23,7 @@ from sweeps.paths import RunPaths, SweepPaths, replace_json
 from sweeps.records import RunRecord, SweepRecord
 from sweeps.reporting import write_report
 from sweeps.reproduction.record import Place, mirrored
-from sweeps.results import read_folder
+from sweeps.results import curves, read_folder
 from sweeps.sync import sync
 from sweeps.tracking.read import StoreReader
 from sweeps.tracking.view import links, runs_view
@@ -302,6 +302,9 @@ def test_a_server_says_what_the_folders_say(
         code, out, err = run_compare(capsys, *arguments, "--json")
         assert (code, err) == (0, "")
         assert without_places(json.loads(out)) == without_places(want)
+    stored = curves(StoreReader(server.uri).children(parent.info.run_id).runs, "val_loss")
+    assert [len(points) for points in stored.values()] == [3] * 9
+    assert stored == curves(read_folder(here / "away").runs, "val_loss")
 
 
 def without_places(found: dict[str, Any]) -> dict[str, Any]:
@@ -323,12 +326,13 @@ def test_ctrl_c_in_a_repeat_does_not_wait_for_a_silent_server(here: Path, server
     def interrupt_while_it_hangs() -> None:
         with mirrored(place, folder, config):
             proxy.switch("hang")
+            interrupted.append(time.monotonic())
             raise KeyboardInterrupt
 
-    started = time.monotonic()
+    interrupted: list[float] = []
     with pytest.raises(KeyboardInterrupt):
         interrupt_while_it_hangs()
-    assert time.monotonic() - started < 30  # the ordinary end waits a minute
+    assert time.monotonic() - interrupted[0] < 15  # the ordinary end tries for longer
     proxy.switch("refuse")
     with (
         pytest.raises(TrackingUnavailableError, match="--tracking-uri URI, or type --no-tracking"),
@@ -370,6 +374,8 @@ def test_the_view_of_a_sweep_shows_what_was_typed() -> None:
         "metrics.`test_loss`",
     ]
     assert state["orderByAsc"]
+    sections = [(s["name"], s["display"]) for s in state["compareRunSections"]]
+    assert sections == [("Model metrics", True), ("settings", False)]  # folded, below the curves
     assert "(#/experiments/1/runs?viewStateShareKey=k)" in links("1", "abc", "k")
 
 

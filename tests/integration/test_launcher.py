@@ -11,10 +11,12 @@ from harness.program import all_runs, train
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
 
 from hydra_plugins.sweeps_plugins.local import LocalLauncher
+from hydra_plugins.sweeps_plugins.sweeper import SweepsSweeper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +28,14 @@ def no_version_base() -> None:
     Singleton._instances.pop(VersionBase, None)
 
 
-def test_hydra_finds_it() -> None:
-    found = [plugin.__name__ for plugin in Plugins.instance().discover(Launcher)]
+def test_hydra_finds_our_plugins() -> None:
+    found = [plugin.__name__ for kind in (Launcher, Sweeper) for plugin in discover(kind)]
     assert LocalLauncher.__name__ in found
+    assert SweepsSweeper.__name__ in found
+
+
+def discover(kind: type) -> list[type]:
+    return list(Plugins.instance().discover(kind))
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])

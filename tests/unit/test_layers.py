@@ -21,6 +21,7 @@ LAYERS = [
     {
         "runner",
         "range_test",
+        "auto_lr",
         "sweep",
         "agenda",
         "searching",

@@ -73,7 +73,13 @@ def test_one_metric_is_read_by_step_and_without_what_is_torn(tmp_path: Path) -> 
     path = tmp_path / "metrics.jsonl"
     lines = [
         {"key": "loss", "value": 0.25, "step": 2, "time_ms": 9},
-        {"key": "note", "value": "loss", "step": 1, "time_ms": 7},  # names it, and is another
+        {
+            "key": "note",
+            "value": 3.0,
+            "step": 1,
+            "time_ms": 7,
+            "on": "loss",
+        },  # another that names it
         {"key": "loss", "value": 0.5, "step": 1, "time_ms": 8},
     ]
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"key": "loss", "val')

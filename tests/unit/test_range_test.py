@@ -9,11 +9,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from sweeps import range_test
+from sweeps import auto_lr, range_test
 from sweeps.config import parse
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.rates import OpenRate, as_typed, parse_rate, quote_rates
 from sweeps.errors import BadInputError
+from sweeps.loop import Report
 from sweeps.paths import RunPaths, SweepPaths, conf_dir, range_tests, replace_json
 from sweeps.records import RunRecord
 from sweeps.runner import RunRequest, run
@@ -29,7 +30,7 @@ def composed(*overrides: str) -> DictConfig:
 
 def request(folder: Path, *overrides: str) -> RunRequest:
     cfg = composed(*QUICK, *overrides)
-    return range_test._request(cfg, cfg.hydra, folder)
+    return range_test.range_test_of(cfg, cfg.hydra, folder)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +111,18 @@ def test_a_command_to_type_again_reads_as_it_was_typed() -> None:
     ],
 )
 def test_overrides_get_the_number(overrides: list[str], rate: float, expected: list[str]) -> None:
-    assert range_test.with_rate(overrides, rate) == expected
+    assert auto_lr.with_rate(overrides, rate) == expected
 
 
 def test_the_range_test_of_a_run_is_what_the_run_is_but_for_its_schedule(tmp_path: Path) -> None:
     mine = ["optimizer=adam", "batch_size=32", "seed=3"]
     test = request(tmp_path, *mine, "schedule=step", "epochs=4", "schedule.gamma=0.5")
-    run = parse(composed(*QUICK[:-1], *mine, "lr=10", "log_every=1", "epochs=200"))
+    plain = parse(composed(*QUICK[:-1], *mine, "lr=10", "log_every=1", "epochs=200"))
     assert test.config.optimizer["lr"] == 10
     own = test.config.schedule
     assert own["_target_"] == "sweeps.schedules.range_test"
     assert (own["start"] * test.config.lr, own["steps"]) == (pytest.approx(1e-6), 200)
-    assert dataclasses.replace(test.config, schedule=run.schedule) == run
+    assert dataclasses.replace(test.config, schedule=plain.schedule) == plain
     assert test.choices["schedule"] == "range_test"
     assert parse(DictConfig(yaml.safe_load(test.hydra_files["config.yaml"]))) == test.config
 
@@ -139,10 +140,10 @@ def test_a_range_test_trains_once_and_its_pick_is_read_after(tmp_path: Path) -> 
     assert [item.folder for item in range_tests(tmp_path)] == [test.folder]
     assert SweepPaths(tmp_path).cells() == []
 
-    before = paths.metrics.read_bytes()
+    before = paths.record.read_bytes()
     paths.suggested_lr.unlink()  # as after a kill just before it was written
     assert range_test.run_range_test(test).lr == found.lr
-    assert paths.metrics.read_bytes() == before
+    assert paths.record.read_bytes() == before
 
 
 def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> None:
@@ -155,6 +156,22 @@ def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> N
     record.save(RunPaths(cut.folder))
     found = range_test.run_range_test(cut)
     assert (found.lr, found.steps) == (whole.lr, whole.steps)
+
+
+def test_what_is_written_after_the_checkpoint_ends_no_test(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    point = {"key": "train_loss", "time_ms": 0}
+    losses = [2.0] * 20 + [2000.0] * 5
+    paths.metrics.write_text(
+        "".join(
+            json.dumps(point | {"step": step, "value": loss}) + "\n"
+            for step, loss in enumerate(losses, start=1)
+        )
+    )
+    observe = range_test._until_it_explodes(paths)
+    assert not observe(Report(step=12, epoch=0, metrics={"train_loss": 2.0}))
+    assert observe(Report(step=25, epoch=0, metrics={"train_loss": 2000.0}))
+    assert observe(Report(step=200, epoch=0))
 
 
 def test_a_loss_that_never_falls_says_what_to_do(tmp_path: Path) -> None:
@@ -187,7 +204,7 @@ def test_a_loss_that_never_falls_says_what_to_do(tmp_path: Path) -> None:
 def test_what_a_single_run_refuses(overrides: list[str], message: str, tmp_path: Path) -> None:
     cfg = composed(*QUICK, *overrides)
     with pytest.raises(BadInputError) as refused:
-        range_test.pick_for_run(cfg, cfg.hydra, tmp_path)
+        auto_lr.pick_for_run(cfg, cfg.hydra, tmp_path)
     assert message in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -198,7 +215,7 @@ def test_a_plan_uses_the_pick_that_exists(tmp_path: Path) -> None:
     found = range_test.Suggestion(0.02, 200, 1.0, 0)
     replace_json(RunPaths(test.folder).suggested_lr, dataclasses.asdict(found))
     cfg = composed(*QUICK, "plan=true")
-    assert range_test.pick_for_run(cfg, cfg.hydra, tmp_path) == 0.02
+    assert auto_lr.pick_for_run(cfg, cfg.hydra, tmp_path) == 0.02
 
 
 @pytest.mark.parametrize("typed", ["auto", "'around(auto, 3)'"])

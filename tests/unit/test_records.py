@@ -90,14 +90,10 @@ def test_params_that_are_not_finite_are_strict_json_too(tmp_path: Path, value: o
 
 def test_the_numbers_of_a_run_are_what_was_typed_and_what_always_matters() -> None:
     typed = ["lr=1e-05", "optimizer=sgd", "+optimizer.momentum=0.9", "compile=true", "workers=auto"]
-    params: dict[str, object] = {
-        "lr": 1e-05,
-        "batch_size": 64,
-        "epochs": 3,
-        "optimizer.momentum": 0.9,
-    }
-    params |= {"compile": True, "workers": "auto"}
-    record = dataclasses.replace(a_run(), overrides=typed, params=params)
+    params = {"lr": 1e-05, "batch_size": 64, "epochs": 3, "optimizer.momentum": 0.9}
+    params |= {"compile": True}
+    words = {"workers": "auto"}
+    record = dataclasses.replace(a_run(), overrides=typed, params=params | words)
     assert record.numbers == {"lr": 1e-05, "batch_size": 64.0, "optimizer.momentum": 0.9}
 
 

@@ -236,7 +236,7 @@ def test_equal_results_say_that_nothing_makes_a_difference() -> None:
             "All 3 settings that finished are equal: val_accuracy 0.5000 ± 0.0000 (mean and 95 %"
             " interval of 3 seeds). What was varied makes no difference."
         ),
-        "Lr makes no difference from 0.001 to 0.1 (0.5000 ± 0.0000).",
+        "lr makes no difference from 0.001 to 0.1 (0.5000 ± 0.0000).",
     )
     assert found.commands == ()
 

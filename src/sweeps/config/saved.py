@@ -18,6 +18,7 @@ from sweeps.errors import BadInputError
 from sweeps.paths import conf_dir, read_bounded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -42,6 +43,30 @@ def to_saved_yaml(cfg: DictConfig) -> str:
     written = OmegaConf.to_container(plain, resolve=False)
     resolved = OmegaConf.to_container(plain, resolve=True)
     return OmegaConf.to_yaml(OmegaConf.create(_with_references(written, resolved)))
+
+
+def hydra_files(cfg: DictConfig, hydra_cfg: Any, overrides: Sequence[str]) -> dict[str, str]:
+    """Returns the content of .hydra/, by file name.
+
+    Args:
+        cfg: The task config.
+        hydra_cfg: Hydra's own.
+        overrides: Of the run.
+    """
+    return {
+        "config.yaml": to_saved_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
+        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
+    }
+
+
+def choices(hydra_cfg: Any) -> dict[str, str]:
+    """Returns the chosen file of each of our groups, such as {'optimizer': 'sgd'}."""
+    return {
+        str(group): str(choice)
+        for group, choice in hydra_cfg.runtime.choices.items()
+        if choice is not None and not str(group).startswith("hydra/")
+    }
 
 
 def read_saved(path: Path) -> dict[str, Any]:

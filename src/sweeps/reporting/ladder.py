@@ -79,7 +79,8 @@ class Ladder:
             said += [*self._diverged(), *self._small(still)]
         name = f"{self.name}: " if self.name else ""
         sentence = f"{name}{'; '.join(part for part in said if part)}."
-        return sentence[0].upper() + sentence[1:] if not self.name else sentence
+        named = sentence.startswith(name or self.axis)  # names stay as they are typed
+        return sentence if named else sentence[0].upper() + sentence[1:]
 
     def additions(self) -> list[str]:
         """Returns the next values beyond the edge, in the steps of the grid."""

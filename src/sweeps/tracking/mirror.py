@@ -274,7 +274,7 @@ class Mirror:
             figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
             self._store.log_files(run_id, [(paths.report, None), *figures])
             said = paths.note if paths.note.exists() else paths.results_markdown
-            cells = [found for path in paths.cells() if (found := RunRecord.load(path))]
+            cells = [known for run in paths.cells() if (known := RunRecord.load(run))]
             self._store.log_points(run_id, _summary(record, cells))
             if said.exists():
                 # The answer first: MLflow cuts a long note at its end.

@@ -56,7 +56,13 @@ def runs_view(parent_id: str, objective: str, cells: Sequence[RunRecord]) -> str
         "runsHiddenMode": "SHOWALL",
         "viewMaximized": False,
         "runListHidden": False,
-        "isAccordionReordered": False,
+        # The settings are there for the table: as charts they stand last, and folded.
+        "compareRunCharts": [],
+        "compareRunSections": [
+            {"uuid": "metrics", "name": "Model metrics", "display": True, "isReordered": False},
+            {"uuid": "settings", "name": SETTING[:-1], "display": False, "isReordered": False},
+        ],
+        "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "groupBy": None,
