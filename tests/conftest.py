@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from harness.server import Server
 
 
-# Read when torch is loaded, here and in the programs that tests start: several tests run at once, and
-# the threads of one process wait for each other where others have the cores.
+# Read when torch is loaded, here and in the programs that tests start. Several run at once: the threads
+# of one process would wait for each other, and burn the cores meanwhile, where others have the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,7 @@ def ready_store(tmp_path: Path, made_store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An MLflow server; the tests that use it are in the group of this name, so it starts once."""
+    """An MLflow server, which takes seconds to start."""
     from harness.server import Server
 
     running = Server(tmp_path_factory.mktemp("server"))

@@ -98,7 +98,7 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ready_store")
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path: Path) -> None:
-    long = ["data=synthetic", "data.samples=1500", "epochs=8", "log_every=3", "optimizer=adam"]
+    long = ["data=synthetic", "data.samples=600", "epochs=10", "log_every=1", "optimizer=adam"]
     long += ["schedule=cosine", "data.flip=true", "model=swagger_cifar", "threads=2"]
     process = start(tmp_path, "name=cut", *long)
     metrics = tmp_path / "outputs/runs/cut/metrics.jsonl"

@@ -276,7 +276,6 @@ def test_the_store_says_what_the_folders_say(
     assert f"It has no run {'f' * 32}." in err
 
 
-@pytest.mark.xdist_group("server")
 def test_a_server_says_what_the_folders_say(
     here: Path,
     capsys: pytest.CaptureFixture[str],
@@ -318,7 +317,6 @@ def without_places(found: dict[str, Any]) -> dict[str, Any]:
     return found | {"ranking": ranking}
 
 
-@pytest.mark.xdist_group("server")
 def test_ctrl_c_in_a_repeat_does_not_wait_for_a_silent_server(here: Path, server: Server) -> None:
     folder = make_sweep(here) / "lr=0.1,seed=0"
     proxy = Proxy(server.port)

@@ -38,7 +38,6 @@ def discover(kind: type) -> list[type]:
     return list(Plugins.instance().discover(kind))
 
 
-@pytest.mark.xdist_group("launcher")  # one fork server for all
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", ["hydra.launcher.workers=2"])])
 class TestLauncher(LauncherTestSuite):
     """Hydra's suite."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from harness.program import Process
 
-pytestmark = pytest.mark.xdist_group("server")  # one server, and one set of runs that wait for it
-
 ALONE = ["device=cpu", "threads=1"]
 SLOW = ["model=custom", "model._target_=sleeping.Net", "trusted_targets=[sleeping]"]
 SLOW += ["data=synthetic", "data.samples=1280", "epochs=6", "log_every=2"]
