@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.config import describe, identity
 from sweeps.config.identity import flatten, targets
 from sweeps.errors import BadInputError, RunFailedError
-from sweeps.interrupts import Interrupted, graceful_stop
+from sweeps.interrupts import Interrupted, StopRequest, graceful_stop
 from sweeps.paths import RunPaths, lock_holder, locked, replace_bytes, replace_json, replace_text
 from sweeps.points import PointWriter, read_points
 from sweeps.progress import Progress
@@ -195,35 +195,50 @@ def _train(
     paths: RunPaths,
     observe: Observer | None,
 ) -> RunRecord:
+    started, seconds_before = time.monotonic(), record.seconds
+    with graceful_stop() as stop:  # to the end: a signal must not leave a record that says RUNNING
+        outcome, error = _attempt(trainer, request, record, observe=observe, stop=stop)
+        record.seconds = seconds_before + time.monotonic() - started
+        _finish(record, trainer, outcome, error, paths)
+    if stop.signum is not None:
+        raise Interrupted(stop.signum)
+    if error is not None:
+        raise RunFailedError(f"{record.name} failed: {error}. Its log: {paths.log}")
+    return record
+
+
+def _attempt(
+    trainer: Trainer,
+    request: RunRequest,
+    record: RunRecord,
+    *,
+    observe: Observer | None,
+    stop: StopRequest,
+) -> tuple[str, str | None]:
+    """Trains from the newest checkpoint; returns the outcome, and why it failed."""
     from sweeps import checkpoint
 
-    started, seconds_before = time.monotonic(), record.seconds
-    outcome, error = "failed", None
-    stop_signal: int | None = None
+    paths = RunPaths(request.folder)
     try:
         state = checkpoint.load_newest(paths, points=len(read_points(paths.metrics)))
         if state is not None:
             trainer.restore(state)
             log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
         with PointWriter(paths.metrics, keep=trainer.state.points) as points:
-            stop_signal, ending = _train_until_asked(trainer, request, record, points, observe)
+            ending = _train_until_asked(
+                trainer, request, record, points, observe=observe, stop=stop
+            )
         outcome = "diverged" if trainer.diverged else ending or "finished"
-        outcome = "interrupted" if stop_signal else outcome
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths, trainer.state.best_model)
-    except Interrupted as interrupted:
-        outcome, stop_signal = "interrupted", interrupted.signum
+    except Interrupted:
+        return "interrupted", None
     except Exception as failure:
         error = _explain_failure(failure)
         details = traceback.format_exc()
         log.error("%s failed: %s\n%s", record.name, error, details, extra={"file_only": True})
-    record.seconds = seconds_before + time.monotonic() - started
-    _finish(record, trainer, outcome, error, paths)
-    if stop_signal is not None:
-        raise Interrupted(stop_signal)
-    if error is not None:
-        raise RunFailedError(f"{record.name} failed: {error}. Its log: {paths.log}")
-    return record
+        return "failed", error
+    return outcome, None
 
 
 def _train_until_asked(
@@ -231,27 +246,28 @@ def _train_until_asked(
     request: RunRequest,
     record: RunRecord,
     points: PointWriter,
+    *,
     observe: Observer | None,
-) -> tuple[int | None, str | None]:
-    """Trains to the end, or until asked to stop; returns by which signal, and the observer's word."""
+    stop: StopRequest,
+) -> str | None:
+    """Trains to the end, or until asked to stop; returns 'interrupted', or the observer's word."""
     from sweeps import checkpoint
 
     record.metrics = dict(points.last)
     saved_at = time.monotonic()
-    with graceful_stop() as stop:
-        for report in _reports(trainer, request, record, points):
-            asked = observe is not None and stop.signum is None
-            ending = observe(report) if asked and observe is not None else None
-            if trainer.done:
-                break
-            due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
-            if report.epoch_done or due or ending or stop.signum is not None:
-                points.sync()
-                checkpoint.save(RunPaths(request.folder), trainer.capture())
-                saved_at = time.monotonic()
-            if stop.signum is not None or ending:
-                return stop.signum, ending
-    return None, None
+    for report in _reports(trainer, request, record, points):
+        ending = observe(report) if observe is not None and stop.signum is None else None
+        if trainer.done:
+            break
+        ending = ending or ("interrupted" if stop.signum is not None else None)
+        due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
+        if report.epoch_done or due or ending:
+            points.sync()
+            checkpoint.save(RunPaths(request.folder), trainer.capture())
+            saved_at = time.monotonic()
+        if ending:
+            return ending
+    return None
 
 
 def _reports(

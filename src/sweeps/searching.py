@@ -407,7 +407,7 @@ def _samples(proposer: Proposer) -> list[list[str]]:
     for keys, values in options.items():
         if keys[0] not in GROUPS:
             wanted += [dict(zip(keys, option, strict=True)) for option in values]
-    found = {}
+    found: dict[tuple[str, ...], None] = {}
     for one in wanted:
         others = (c for c in proposer.listed if all(c.get(k) == v for k, v in one.items()))
         for whole in itertools.chain([_completed(space, options, one)], others):
@@ -416,10 +416,10 @@ def _samples(proposer: Proposer) -> list[list[str]]:
                 break
     if not found:  # the ends of all are excluded: any other combination
         chosen = proposer.propose(0, [], [], lambda _: True)
-        whole = None if chosen is None else proposer.complete(chosen)
-        if whole is None:
+        any_other = None if chosen is None else proposer.complete(chosen)
+        if any_other is None:
             raise BadInputError("exclude leaves nothing that was found; exclude less.")
-        return [space.overrides(whole)]
+        return [space.overrides(any_other)]
     return [list(overrides) for overrides in found]
 
 

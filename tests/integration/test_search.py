@@ -49,15 +49,17 @@ def trials(folder: Path, name: str) -> dict[int, dict[str, Any]]:
 
 @pytest.mark.usefixtures("ready_store")
 def test_asha_is_the_same_however_often_it_is_killed(tmp_path: Path) -> None:
-    command = [*SEARCH, RATES, "search=asha", "trials=7", "workers=1"]
+    command = [*SEARCH, RATES, "search=asha", "trials=7", "workers=1", "retries=1"]
     code, out, err = train(tmp_path, "name=twin", *command)
     assert (code, err) == (0, ""), out
     assert "Sweep of 7 trials in" in out
+    hits = 0
     for event, file, action, hit in BROKEN:
         env = break_at(tmp_path, event, file, action, hit)
         code, out, err = finish(start(tmp_path, "name=cut", *command, **env))
         assert "Traceback" not in out + err, (file, action, hit, out, err)
-        assert code != 0 or was_hit(tmp_path) < hit
+        hits += was_hit(tmp_path) >= hit
+    assert hits >= 4
     code, out, err = train(tmp_path, "name=cut", *command)
     assert (code, err) == (0, ""), out
 
@@ -134,6 +136,25 @@ def test_a_grid_is_halved_by_two_workers_through_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ready_store")
+def test_ctrl_c_keeps_what_was_trained(tmp_path: Path) -> None:
+    command = ["name=s", *SEARCH, RATES, "search=asha", "trials=6", "workers=2", "epochs=27"]
+    command += ["data.samples=3000", "model=swagger_cifar"]
+    process = start(tmp_path, *command)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/sweeps/s/*/checkpoint.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    code, out, err = finish(process)
+    assert code == 128 + signal.SIGINT, out + err
+    assert "To continue: python -m sweeps.train" in out
+    assert "Traceback" not in out + err
+    records = [trial["record"] for trial in trials(tmp_path, "s").values()]
+    assert {record["status"] for record in records} <= {"FINISHED", "KILLED"}
+    assert "RUNNING" not in {run.info.status for run in all_runs(tmp_path)}
+
+
 def test_other_launchers_search_without_stopping(tmp_path: Path) -> None:
     command = [*SEARCH, RATES, "search=asha", "trials=3", "hydra/launcher=basic", "name=s"]
     code, out, err = train(tmp_path, *command, "epochs=3")

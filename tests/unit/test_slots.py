@@ -43,6 +43,7 @@ def test_the_cores_are_divided(
 def test_each_run_on_a_gpu_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     slots = plan(monkeypatch, 16, gpus=2, on_gpu=True, runs_per_gpu=2)
+    assert len(slots) == 4  # nothing of the CPU that no run would take
     taken = [slots.take("gpu") for _ in range(4)]
     seen = [slot.env["CUDA_VISIBLE_DEVICES"] for slot in taken if slot]
     assert seen == ["0", "1", "0", "1"]
