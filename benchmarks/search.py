@@ -143,7 +143,7 @@ from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config import identity
 from sweeps.paths import conf_dir
 from sweeps.records import RunRecord
-from sweeps.searching import Standing
+from sweeps.searching import Reported
 from sweeps.sweep import _agenda
 
 prepare_hydra()
@@ -175,7 +175,7 @@ while (cell := timed(agenda.next)) is not None:
             value = score * epoch / 9
             file.write('{"key": "val_accuracy", "value": %r, "step": %d, "time_ms": 0}\\n'
                        % (value, epoch * 10))
-            if epoch < 9 and not timed(agenda.answer, cell, Standing(epoch, 9, value)):
+            if epoch < 9 and not timed(agenda.answer, cell, Reported(epoch, 9, value)):
                 record.outcome = "pruned"
     record.objective_value, record.epochs_done = score * epoch / 9, epoch
     record.save(cell.paths)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sweeps import reporting
 from sweeps.config.identity import targets
 from sweeps.standing import changes, code_digest, restart, say_changes
-from sweeps.study import form_of, without_duplicates
+from sweeps.study import without_duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class Facts:
     """What the check of the cells found out.
 
     Attributes:
-        digests: Of the data, by the form of a cell.
+        digests: By the settings of the data.
         gpus: GPUs of this machine.
     """
 
@@ -33,8 +33,8 @@ class Facts:
     gpus: int
 
     def digest(self, cell: Cell) -> str | None:
-        """Returns the digest of a cell's data, or None where no cell of its form was checked."""
-        return self.digests.get(form_of(cell))
+        """Returns the digest of a cell's data, or None where that was not read."""
+        return self.digests.get(repr(cell.config.data))
 
 
 class Agenda(Protocol):
@@ -43,8 +43,10 @@ class Agenda(Protocol):
     samples: Sequence[Cell]
     """Cells that stand for all: they are checked before anything starts."""
 
-    left_out: str
-    """Which combinations are no runs, in words, or ''."""
+    @property
+    def left_out(self) -> str:
+        """Which combinations are no runs, in words, or ''."""
+        ...
 
     @property
     def total(self) -> int:
@@ -94,11 +96,16 @@ class GridAgenda:
     """
 
     def __init__(self, asked: Sequence[Cell], left_out: str = "") -> None:
-        self._asked, self.left_out = asked, left_out
+        self._asked, self._left_out = asked, left_out
         self.samples: Sequence[Cell] = without_duplicates(asked)
         labels = reporting.labels([cell.overrides for cell in self.samples])
         self._labels = dict(zip((cell.folder for cell in self.samples), labels, strict=True))
         self._todo: deque[Cell] = deque()
+
+    @property
+    def left_out(self) -> str:
+        """Which combinations are no runs."""
+        return self._left_out
 
     @property
     def total(self) -> int:

@@ -14,6 +14,7 @@ from sweeps import reporting
 from sweeps.closing import remove_refused
 from sweeps.config import identity
 from sweeps.config.rates import OpenRate, open_rate
+from sweeps.config.rules import number
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.interrupts import command
 from sweeps.launching import Job, Slots
@@ -86,6 +87,9 @@ def resolve_rates(
     asked = list[tuple[list[str], OpenRate | None, str]]()
     tests: dict[str, RunRequest] = {}
     for overrides in grid:
+        if any(word.startswith("lr=") and number(word[3:]) is not None for word in overrides):
+            asked.append((overrides, None, ""))
+            continue
         with naming_cell(overrides, of=len(grid)):
             cfg = hydra_context.config_loader.load_sweep_config(master, list(overrides))
             rate, setting = open_rate(cfg), ""

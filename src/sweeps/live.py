@@ -68,10 +68,10 @@ class CellView:
     @property
     def left_s(self) -> float | None:
         """Seconds that the run will still take, by its own speed so far."""
-        done = self.step - (self.first_step or 0)
+        done = self.step - (self.first_step or 0)  # a continued run has more behind it
         if self.state != "running" or done <= 0 or self.record is None:
             return None
-        return (time.monotonic() - self.started) / self.step * (self.record.steps - self.step)
+        return (time.monotonic() - self.started) / done * (self.record.steps - self.step)
 
 
 class LiveView:

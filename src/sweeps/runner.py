@@ -240,7 +240,8 @@ def _train_until_asked(
     saved_at = time.monotonic()
     with graceful_stop() as stop:
         for report in _reports(trainer, request, record, points):
-            ending = observe(report) if observe is not None else None
+            asked = observe is not None and stop.signum is None
+            ending = observe(report) if asked and observe is not None else None
             if trainer.done:
                 break
             due = time.monotonic() - saved_at >= request.config.checkpoint_every_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
 import time
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.agenda import WORDS, is_due
 from sweeps.closing import close_orphan
+from sweeps.config.identity import identity
 from sweeps.config.schema import GROUPS
 from sweeps.errors import BadInputError
 from sweeps.launching.worker import ask, has_controller
-from sweeps.paths import RunPaths, SweepPaths, lock_holder
+from sweeps.paths import RunPaths, SweepPaths, lock_holder, locked
+from sweeps.points import read_points
 from sweeps.records import RunRecord
 from sweeps.reporting import labels
 from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
-from sweeps.search.proposals import is_fixed
+from sweeps.search.proposals import ends, is_fixed
 from sweeps.search.trials import reports_of
 from sweeps.sources import Sources
+from sweeps.space import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,13 +41,15 @@ log = logging.getLogger(__name__)
 TRIALS = 30
 """Where trials=auto and the space has no end of combinations."""
 
+ORPHAN_WAIT_S = 30.0
+
 MOST_SAMPLES = 64
 """Combinations of groups that are checked before a search starts."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
-    """What a run tells the search after a report.
+class Reported:
+    """What a run tells the search.
 
     Attributes:
         report: Number of the report, from 1.
@@ -61,23 +67,30 @@ def observer(config: Config, paths: RunPaths) -> Observer | None:
     if not paths.trial.exists() or not has_controller():
         return None
     latest = math.nan
-    every, epochs, of = config.report_every, config.epochs, config.epochs
+    every = config.report_every
 
     def observe(report: Report) -> str | None:
-        nonlocal latest, of
+        nonlocal latest
         latest = report.metrics.get(config.objective, latest)
-        number = report.epoch if report.epoch_done else 0
-        if every is not None:
-            record = RunRecord.load(paths)
-            of = record.steps // every if record else 0
-            at = report.step % every == 0 and config.objective in report.metrics
-            number = report.step // every if at else 0
-        whole = number >= of or report.epoch >= epochs
-        if not number or whole or not math.isfinite(latest):
+        if every is None:
+            number = report.epoch if report.epoch_done else 0
+        else:
+            # An epoch that ends at this step reports twice; its evaluation is the second.
+            evaluated = "val_loss" in report.metrics or "test_loss" in report.metrics
+            number = report.step // every if evaluated and report.step % every == 0 else 0
+        if not number or report.epoch >= config.epochs or not math.isfinite(latest):
             return None
-        return "pruned" if ask(Standing(number, of, latest)) is False else None
+        of = config.epochs if every is None else _steps(paths) // every
+        if number >= of:
+            return None
+        return "pruned" if ask(Reported(number, of, latest)) is False else None
 
     return observe
+
+
+def _steps(paths: RunPaths) -> int:
+    record = RunRecord.load(paths)
+    return record.steps if record else 0
 
 
 class SearchAgenda:
@@ -100,10 +113,10 @@ class SearchAgenda:
     ) -> None:
         self._space, self._compose = space, compose
         _refuse(space, search)
-        self.samples: Sequence[Cell] = [compose(overrides) for overrides in _samples(space)]
+        self._proposer = Proposer(space, search)
+        self.samples: Sequence[Cell] = [compose(words) for words in _samples(self._proposer)]
         config = dataclasses.replace(self.samples[0].config, search=search, trials=trials)
         self._config = config
-        self._proposer = Proposer(space, search)
         self._stopping = stopping(search)
         self._sign = 1 if maximised(config.objective) else -1
         self._known = self._earlier_results()
@@ -111,8 +124,15 @@ class SearchAgenda:
         self._cells: dict[int, Cell] = {}
         self._exhausted = False
         self._composed: dict[tuple[str, ...], Cell | None] = {}
-        self.left_out = space.left_out() if space.finite else ""
+        self._identities: set[str] = set()
+        for point in self._proposer.points:
+            compose(space.overrides(point))
         self.total = self._total()
+
+    @property
+    def left_out(self) -> str:
+        """Which combinations are no runs, where they can be listed."""
+        return self._space.left_out() if self._proposer.listed else ""
 
     @property
     def cells(self) -> list[Cell]:
@@ -121,14 +141,19 @@ class SearchAgenda:
 
     def open(self, facts: Facts) -> str:
         """Takes up the trials of earlier commands."""
+        for paths in self._folders():
+            if lock_holder(paths.lock) is not None:  # a run whose controller was killed ends soon
+                with locked(paths.lock, wait_s=ORPHAN_WAIT_S):
+                    pass
+            close_orphan(paths)
         self._restore()
         for trial in self._trials:
             cell = self._cells[trial.number]
-            close_orphan(cell.paths)
             if trial.state in ("finished", "diverged") and is_due(cell, facts):
-                trial.state, trial.reports = "waiting", {}
+                trial.begin_anew()
             elif trial.state == "failed":
                 trial.state = "waiting"
+        self.total = max(self.total, len(self._trials))
         for trial in self._trials:
             if trial.state == "waiting" and trial.reports:
                 self._decide_again(trial)
@@ -137,7 +162,7 @@ class SearchAgenda:
         return f"{self.total} trials{earlier}{learned}"
 
     def runs_tell_nothing(self) -> int:
-        """Stops no trial early; gives out as many as run at once."""
+        """Stops no trial early; gives out as many as `workers` says, one where it says nothing."""
         if self._config.search["pruner"] != "none":
             log.warning(
                 "Only hydra/launcher=local can stop a run early: each trial is trained whole."
@@ -153,21 +178,34 @@ class SearchAgenda:
 
     def next(self) -> Cell | None:
         """Returns what was interrupted, else what is to go on, else a new trial."""
-        waiting = (trial for trial in self._trials if trial.state == "waiting")
-        trial = next(waiting, None) or self._stopping.promote(self._trials, more=self._more)
-        while trial is None and self._more:
-            trial = self._new_trial()
-        if trial is None:
-            return None
+        while True:
+            more = self._more
+            waiting = (trial for trial in self._trials if trial.state == "waiting")
+            trial = next(waiting, None) or self._stopping.promote(self._trials, more=more)
+            if trial is None and more:
+                trial = self._new_trial()
+            if trial is not None:
+                break
+            if not more:  # promote was asked once more after the last trial
+                return None
+        cell = self._cells[trial.number]
+        if trial.reason:
+            trial.reason = ""
+            trial.save(cell.paths)
         trial.state = "running"
-        return self._cells[trial.number]
+        return cell
 
     def answer(self, cell: Cell, question: Any) -> bool:
         """Returns whether a run that has just reported trains on."""
-        assert isinstance(question, Standing)
+        assert isinstance(question, Reported)
         trial = self._trial_of(cell)
+        trial.state = "running"  # it may have failed, and be tried again
+        self._set_length(trial, cell, question.of)
         for known in self._trials:
-            known.of = known.of or question.of
+            if not known.of:
+                self._set_length(known, self._cells[known.number], question.of)
+        # What was reported after the checkpoint that it went on from is reported again.
+        trial.reports = {n: s for n, s in trial.reports.items() if n < question.report}
         trial.reports[question.report] = self._sign * question.value
         before = (trial.rung, trial.reason, trial.marks)
         goes_on = self._stopping.goes_on(self._trials, trial, more=self._more)
@@ -192,7 +230,8 @@ class SearchAgenda:
             state = "stopped early" if trial.state == "pruned" else WORDS[cell.standing()]
             listed.append((state, self.label(cell)))
         if not self._trials and self._config.search["sampler"] == "grid":
-            return [("new", name) for name in labels(self._space.grid()[: self.total])]
+            listed_cells = [self._space.overrides(c) for c in self._proposer.listed[: self.total]]
+            return [("new", name) for name in labels(listed_cells)]
         left = self.total - len(self._trials)
         axes = " ".join(_described(d) for d in self._space.dimensions if not is_fixed(d))
         return [*listed, *[("new", f"{axes}, chosen by {self._config.search['sampler']}")] * left]
@@ -202,20 +241,20 @@ class SearchAgenda:
         return len(self._trials) < self.total and not self._exhausted
 
     def _total(self) -> int:
-        count = len(self._space.grid()) if self._space.finite else None
-        if self._config.trials != "auto":
-            return min(int(self._config.trials), count or int(self._config.trials))
-        return count or TRIALS
+        count, trials = len(self._proposer.listed), self._config.trials
+        if trials == "auto":
+            return count or TRIALS
+        return min(int(trials), count or int(trials))
 
     def _earlier_results(self) -> list[Trial]:
         """Returns the whole runs of the sweeps that search.learn_from names."""
-        keys = {key.lstrip("+") for d in self._space.dimensions for key in d.keys}
+        keys = {bare(key): key for d in self._space.dimensions for key in d.keys}
         found = Sources.of(self._config).read(self._config.search["learn_from"]).runs
         whole = [run for run in found if run.outcome in ("finished", "diverged")]
         return [
             Trial(
                 number,
-                {key: value for key, value in run.settings.items() if key in keys},
+                {keys[name]: value for name, value in run.settings.items() if name in keys},
                 state="finished" if run.outcome == "finished" else "diverged",
                 score=None if run.value is None else self._sign * run.value,
             )
@@ -225,7 +264,7 @@ class SearchAgenda:
 
     def _restore(self) -> None:
         """Reads the trials of this search from their folders; others may live beside them."""
-        for paths in SweepPaths(self.samples[0].folder.parent).trials():
+        for paths in self._folders():
             trial = Trial.load(paths)
             assert trial is not None
             cell = self._cell_of(trial.chosen)
@@ -234,15 +273,24 @@ class SearchAgenda:
                 self._take(trial, cell)
         self._trials.sort(key=lambda trial: trial.number)
 
+    def _folders(self) -> list[RunPaths]:
+        return SweepPaths(self.samples[0].folder.parent).trials()
+
     def _new_trial(self) -> Trial | None:
         """Enters the next proposal; returns it where it is still to be run."""
         number = max((trial.number for trial in self._trials), default=-1) + 1
         chosen = self._proposer.propose(number, self._trials, self._known, self._is_new)
         if chosen is None:
             self._exhausted = True
-            listed = "Every combination has been tried."
-            found = "No more trials: what is proposed was tried already, or is excluded."
-            log.info(listed if self._space.finite else found)
+            if self._proposer.listed:
+                log.info("Every combination has been tried.")
+            else:
+                log.warning(
+                    "The search ends after %d of %d trials: what is proposed was tried already, is"
+                    " excluded, or cannot be run.",
+                    len(self._trials),
+                    self.total,
+                )
             return None
         cell = self._cell_of(chosen)
         assert cell is not None
@@ -250,41 +298,51 @@ class SearchAgenda:
         self._enter(trial, cell)
         trial.save(cell.paths)
         self._take(trial, cell)  # a grid of this name may have trained it already
+        if trial.state == "failed":
+            trial.state = "waiting"
         return trial if trial.state == "waiting" else None
 
     def _enter(self, trial: Trial, cell: Cell) -> None:
-        settings = {
-            key: str(getattr(cell.config, key, "")) for key in self._config.search["within"]
-        }
-        trial.group = " ".join(f"{k}={trial.chosen.get(k, v)}" for k, v in settings.items())
-        warmup = cell.config.schedule.get("warmup_epochs", 0)
-        trial.warmup = max(self._config.search["warmup"], math.ceil(warmup))
+        within = [key for key in self._config.search["within"] if key in trial.chosen]
+        trial.group = " ".join(f"{key}={trial.chosen[key]}" for key in within)
         if cell.config.report_every is None:
-            trial.of = cell.config.epochs
+            self._set_length(trial, cell, cell.config.epochs)
         self._trials.append(trial)
         self._cells[trial.number] = cell
+        self._identities.add(identity(cell.config))
+
+    def _set_length(self, trial: Trial, cell: Cell, of: int) -> None:
+        """Takes how many reports a whole run has; a schedule's warmup is some of them."""
+        warmup = cell.config.schedule.get("warmup_epochs", 0) * of / cell.config.epochs
+        trial.of = of
+        trial.warmup = max(self._config.search["warmup"], math.ceil(warmup))
 
     def _take(self, trial: Trial, cell: Cell) -> None:
         record = cell.load()
         reports = reports_of(cell.paths, record, cell.config.report_every) if record else {}
         trial.take(record, reports, self._sign)
         if record and cell.config.report_every:
-            trial.of = record.steps // cell.config.report_every
+            self._set_length(trial, cell, record.steps // cell.config.report_every)
 
     def _decide_again(self, trial: Trial) -> None:
         """Ends a run that was killed at a rung, before its end could be written down."""
-        if trial.last >= trial.of or self._stopping.goes_on(self._trials, trial, more=self._more):
+        if trial.last >= trial.of:
+            return
+        if trial.stopped != trial.last and self._stopping.goes_on(
+            self._trials, trial, more=self._more
+        ):
             return
         cell = self._cells[trial.number]
         record = cell.load()
         if record is None or lock_holder(cell.paths.lock) is not None:
             return
-        values = {number: self._sign * score for number, score in trial.reports.items()}
-        best = max(trial.reports, key=lambda number: (trial.reports[number], -number))
-        record.status, record.outcome = "FINISHED", "pruned"
-        record.objective_value = values[best]
-        record.best_epoch = best if cell.config.report_every is None else None
-        record.epochs_done = trial.last
+        points = read_points(cell.paths.metrics)
+        epochs = reports_of(cell.paths, record, None)
+        best = max(epochs, key=lambda epoch: (self._sign * epochs[epoch], -epoch), default=None)
+        record.status, record.outcome, record.error = "FINISHED", "pruned", None
+        record.objective_value = None if best is None else epochs[best]
+        record.best_epoch, record.epochs_done = best, max(epochs, default=0)
+        record.metrics = {point["key"]: point["value"] for point in points}
         record.ended_ms = max(time.time_ns() // 1_000_000, record.started_ms)
         record.save(cell.paths)
         trial.state = "pruned"
@@ -311,7 +369,7 @@ class SearchAgenda:
 
     def _is_new(self, whole: Mapping[str, str]) -> bool:
         cell = self._cell(whole)
-        return cell is not None and all(cell.folder != known.folder for known in self.cells)
+        return cell is not None and identity(cell.config) not in self._identities
 
 
 def _refuse(space: Space, search: Mapping[str, Any]) -> None:
@@ -337,22 +395,10 @@ def _refuse(space: Space, search: Mapping[str, Any]) -> None:
             )
 
 
-def _samples(space: Space) -> list[list[str]]:
+def _samples(proposer: Proposer) -> list[list[str]]:
     """Returns combinations that stand for all: of the groups each with each, of the rest each once."""
+    space = proposer.space
     options = {dimension.keys: _ends(dimension) for dimension in space.dimensions}
-
-    def complete(wanted: Mapping[str, str]) -> list[str]:
-        chosen: dict[str, str] = {}
-        for dimension in space.dimensions:
-            if space.applies(dimension, chosen):
-                pairs = [
-                    dict(zip(dimension.keys, option, strict=True))
-                    for option in options[dimension.keys]
-                ]
-                fits = (p for p in pairs if all(wanted.get(k, v) == v for k, v in p.items()))
-                chosen |= next(fits, pairs[0])
-        return space.overrides(chosen)
-
     wanted: list[dict[str, str]] = [{}]
     for keys, values in options.items():
         if keys[0] in GROUPS:
@@ -361,15 +407,42 @@ def _samples(space: Space) -> list[list[str]]:
     for keys, values in options.items():
         if keys[0] not in GROUPS:
             wanted += [dict(zip(keys, option, strict=True)) for option in values]
-    found = {tuple(complete(one)): None for one in wanted}
+    found = {}
+    for one in wanted:
+        others = (c for c in proposer.listed if all(c.get(k) == v for k, v in one.items()))
+        for whole in itertools.chain([_completed(space, options, one)], others):
+            if space.allowed(whole):
+                found[tuple(space.overrides(whole))] = None
+                break
+    if not found:  # the ends of all are excluded: any other combination
+        chosen = proposer.propose(0, [], [], lambda _: True)
+        whole = None if chosen is None else proposer.complete(chosen)
+        if whole is None:
+            raise BadInputError("exclude leaves nothing that was found; exclude less.")
+        return [space.overrides(whole)]
     return [list(overrides) for overrides in found]
+
+
+def _completed(
+    space: Space, options: Mapping[Any, Any], wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns a combination that has what is wanted where that applies, and else the first options."""
+    chosen: dict[str, str] = {}
+    for dimension in space.dimensions:
+        if space.applies(dimension, chosen):
+            pairs = [
+                dict(zip(dimension.keys, option, strict=True)) for option in options[dimension.keys]
+            ]
+            fits = (p for p in pairs if all(wanted.get(k, v) == v for k, v in p.items()))
+            chosen |= next(fits, pairs[0])
+    return chosen
 
 
 def _ends(dimension: Dimension) -> tuple[tuple[str, ...], ...]:
     """Returns all options, or the two ends of an interval."""
     if dimension.interval is None:
         return dimension.options
-    return tuple((f"{value:g}",) for value in (dimension.interval.low, dimension.interval.high))
+    return tuple((text,) for text in ends(dimension.interval))
 
 
 def _described(dimension: Dimension) -> str:

@@ -88,7 +88,9 @@ def compose_cells(
 def form_of(cell: Cell) -> str:
     """Returns what decides whether a cell can be built: rates and seeds do not."""
     varying = ("lr", "seed", "name")
-    return repr({key: value for key, value in vars(cell.config).items() if key not in varying})
+    form = {key: value for key, value in vars(cell.config).items() if key not in varying}
+    form["optimizer"] = {k: v for k, v in form["optimizer"].items() if k != "lr"}
+    return repr(form)
 
 
 def without_duplicates(cells: Sequence[Cell]) -> list[Cell]:

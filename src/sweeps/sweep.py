@@ -114,6 +114,8 @@ def _agenda(
         grid = resolve_rates(
             space.grid(), launcher=launcher, hydra_context=hydra_context, master=master
         )
+        if space.excluded:  # some rates are known only now
+            grid = [cell for cell in grid if space.allowed(dict(w.split("=", 1) for w in cell))]
         return GridAgenda(compose_cells(grid, hydra_context, master), space.left_out())
     from sweeps.searching import SearchAgenda
 
@@ -143,10 +145,12 @@ def check_cells(cells: Sequence[Cell]) -> Facts:
     from sweeps.runner import check
 
     digests: dict[str, str] = {}
+    forms: set[str] = set()
     for cell in cells:
-        if (form := form_of(cell)) not in digests:
+        if (form := form_of(cell)) not in forms:
+            forms.add(form)
             with naming_cell(cell.overrides, of=len(cells)):
-                digests[form] = check(cell.config).digest
+                digests[repr(cell.config.data)] = check(cell.config).digest
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Facts(digests, gpus)
 

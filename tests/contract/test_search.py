@@ -161,6 +161,17 @@ def test_tpe_learns_from_trials_and_from_earlier_studies() -> None:
     assert near_best > 15
 
 
+def test_a_point_is_written_as_the_list_has_it() -> None:
+    listed = space(FIXED, OPTIMIZER, Dimension(("lr",), (("1e-2",), ("1e-3",))))
+    trials = search(Proposer(listed, {**SEARCH, "points": [{"lr": 0.001}]}), 1)
+    assert trials[0].chosen == {"optimizer": "sgd", "lr": "1e-3"}
+    assert Proposer(listed, SEARCH).complete({"optimizer": "sgd", "lr": "0.001"}) == {
+        "model": "mlp",
+        "optimizer": "sgd",
+        "lr": "1e-3",
+    }
+
+
 def test_points_come_first() -> None:
     points = [{"lr": 0.05, "optimizer": "adam", "width": 32}, {"lr": 0.2, "width": 8}]
     trials = search(Proposer(OPEN, {**SEARCH, "points": points}), 3)
@@ -173,7 +184,17 @@ def test_points_come_first() -> None:
     ("point", "message"),
     [
         ({"rate": 1}, "search.points has rate, which is no axis of this search. Allowed: model,"),
-        ({"optimizer": "sgd"}, "search.points has a point without lr, which is an interval"),
+        (
+            {"optimizer": "sgd"},
+            r"search.points has a point with lr=\?, which is not among its values",
+        ),
+        ({"lr": 2}, "search.points has a point with lr=2, which is not among its values"),
+        ({"lr": 0.1, "optimizer": "adm"}, "search.points has a point with optimizer=adm, which"),
+        (
+            {"lr": 0.1, "width": 9, "batch_size": 16, "epochs": 4},
+            "with batch_size=16, epochs=4, which",
+        ),
+        ({"lr": 0.1, "model": "linear"}, "search.points has a point with model=linear, which"),
     ],
 )
 def test_a_point_that_does_not_fit_is_refused(point: dict[str, Any], message: str) -> None:

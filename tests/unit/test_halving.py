@@ -78,6 +78,18 @@ def test_diverged_is_worst_and_counts() -> None:
     assert halving.promote([trial(0, state="diverged")], more=False) is None
 
 
+def test_a_failed_trial_takes_no_place_among_the_best() -> None:
+    halving = SuccessiveHalving(3, 1, wait=True)
+    trials = [trial(0, 0.9, state="failed"), trial(1, 0.1), trial(2, 0.5)]
+    assert halving.promote(trials, more=False) is trials[2]
+
+
+def test_a_trial_stopped_between_rungs_can_go_on() -> None:
+    halving = SuccessiveHalving(3, 1, wait=True)
+    trials = [trial(0, 0.5, 0.9), trial(1, 0.1), trial(2, 0.2)]  # another pruner stopped it at 2
+    assert halving.promote(trials, more=False) is trials[0]
+
+
 def test_each_group_is_judged_by_itself() -> None:
     halving = SuccessiveHalving(3, 1, wait=True)
     trials = [trial(n, 0.9 - n / 100, group="sgd") for n in range(3)]

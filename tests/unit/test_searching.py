@@ -19,7 +19,7 @@ from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError
 from sweeps.paths import conf_dir
 from sweeps.records import RunRecord
-from sweeps.searching import SearchAgenda, Standing
+from sweeps.searching import Reported, SearchAgenda
 from sweeps.space import parse_space
 from sweeps.study import compose_cells
 
@@ -93,7 +93,7 @@ def play(search: SearchAgenda, qualities: dict[str, float] | None = None) -> lis
         outcome = "finished"
         for epoch in range(1, 10):
             values.append(quality * epoch / 9)
-            if epoch < 9 and not search.answer(cell, Standing(epoch, 9, values[-1])):
+            if epoch < 9 and not search.answer(cell, Reported(epoch, 9, values[-1])):
                 outcome = "pruned"
                 break
         leave(cell, values, outcome)
@@ -176,10 +176,69 @@ def test_runs_of_a_grid_are_taken_as_they_are(context: HydraContext, tmp_path: P
     search = agenda(context, tmp_path, *typed)
     search.open(NO_FACTS)
     trained = search.samples[-1]
-    leave(trained, [0.4] * 9, "finished")
+    leave(trained, [0.01] * 9, "finished")
     order = play(search)
-    assert "2 lr=0.01" not in order
-    assert "1 lr=0.1" in order
+    assert order[:2] == ["0 lr=1", "1 lr=0.1"]
+    # The grid's run is judged with them, and the best of the rung goes on.
+    assert order[2:] == ["0 lr=1"]
+
+
+def test_a_search_that_finds_nothing_more_still_trains_its_best_whole(
+    context: HydraContext, tmp_path: Path
+) -> None:
+    widths = "batch_size=int(interval(8,10))"
+    search = agenda(context, tmp_path, widths, "epochs=9", "search=asha", "trials=20")
+    search.open(NO_FACTS)
+    order = play(search)
+    assert len(set(order)) == 3
+    outcomes = [record.outcome for c in search.cells if (record := c.load())]
+    assert outcomes.count("finished") >= 1
+
+
+def test_a_trial_that_is_tried_again_counts_as_running(
+    context: HydraContext, tmp_path: Path
+) -> None:
+    search = agenda(context, tmp_path, LISTED, "epochs=9", "search=halving")
+    search.open(NO_FACTS)
+    cell = search.next()
+    assert cell is not None
+    leave(cell, [0.5, 0.6], "failed")
+    search.ended(cell)  # the pool starts it again, from the checkpoint of its first epoch
+    assert not search.answer(cell, Reported(1, 9, 0.5))
+    leave(cell, [0.5], "pruned")
+    search.ended(cell)
+    assert json.loads(cell.paths.trial.read_text())["stopped"] == 1
+
+
+def test_what_is_excluded_is_neither_checked_nor_proposed(
+    context: HydraContext, tmp_path: Path
+) -> None:
+    typed = ["epochs=3,10", "schedule.warmup_epochs=0,5", "search.sampler=random"]
+    excluded = "exclude=schedule.warmup_epochs at least epochs"
+    search = agenda(context, tmp_path, *typed, excluded)
+    assert len(search.samples) == 3
+    assert search.total == 3
+    search.open(NO_FACTS)
+    assert len(play(search)) == 3
+
+
+def test_paired_axes_of_which_one_does_not_apply(context: HydraContext, tmp_path: Path) -> None:
+    typed = ["optimizer=sgd,adam", "lr=0.1,0.01", "optimizer.momentum=0,0.9"]
+    for sampler in ("grid", "tpe"):
+        pairs = ["zip=[lr,optimizer.momentum]", f"search.sampler={sampler}", "epochs=2"]
+        search = agenda(context, tmp_path, f"name={sampler}", *typed, *pairs)
+        search.open(NO_FACTS)
+        assert len(set(play(search))) == 4
+        again = agenda(context, tmp_path, f"name={sampler}", *typed, *pairs)
+        assert again.open(NO_FACTS) == "4 trials (4 known)"
+
+
+def test_the_same_number_in_other_words_is_no_other_trial(
+    context: HydraContext, tmp_path: Path
+) -> None:
+    search = agenda(context, tmp_path, "lr=0.1,1e-1,0.10", "epochs=2")
+    search.open(NO_FACTS)
+    assert len(play(search)) == 1
 
 
 def test_each_optimizer_has_a_whole_run_within_its_kind(
@@ -201,7 +260,7 @@ def test_reports_between_epochs_are_counted_in_steps(context: HydraContext, tmp_
     search.open(NO_FACTS)
     cell = search.next()
     assert cell is not None
-    assert not search.answer(cell, Standing(1, 9, 0.5))
+    assert not search.answer(cell, Reported(1, 9, 0.5))
     leave(cell, [0.5], "pruned")
     assert search.ended(cell) == "rung 1, report 1 of 9: number 1 of 1 so far"
     again = agenda(context, tmp_path, *typed)
@@ -246,6 +305,9 @@ def test_its_plan_lists_what_there_is_and_what_is_to_come(
             [RATES, "search=halving"],
             "lr has no end of values, and search.sampler=grid tries a list",
         ),
+        ([LISTED, "trials=10,20"], "trials=10,20 has several values, and a sweep has one trials"),
+        ([LISTED, "search=asha,tpe"], "search=asha,tpe has several values"),
+        ([LISTED, "search.points=[{lr: 2}]"], "search.points has a point with lr=2"),
         ([LISTED, "search.within=[optimzer]"], "search.within=optimzer is no axis of this search"),
         ([LISTED, "search.learn_from=[none]"], "There is no sweep 'none'"),
         ([LISTED, "search.sampler=tp"], "search.sampler=tp is unknown. Did you mean 'tpe'?"),

@@ -450,7 +450,7 @@ def test_what_was_left_out_is_counted(context: HydraContext) -> None:
 
 
 def test_cells_have_no_settings_of_the_sweep(context: HydraContext) -> None:
-    typed = ["lr=1,2", "trials=5", "search.pruner=none", "search=tpe,random", "+zip=[]"]
+    typed = ["lr=1,2", "trials=5", "search.pruner=none", "search=tpe", "+zip=[]"]
     found = parse_space(typed, context, master(context))
     assert found.grid() == [["lr=1"], ["lr=2"]]
 

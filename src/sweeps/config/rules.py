@@ -74,7 +74,7 @@ class Comparison:
         if own is None:
             return False
         if self.operator not in ORDER:
-            return any(_same(own, value) for value in self.values) == (self.operator == "is")
+            return any(same(own, value) for value in self.values) == (self.operator == "is")
         limit = self.values[0] if number(self.values[0]) is not None else value_of(self.values[0])
         left, right = number(own), number(limit or "")
         return left is not None and right is not None and ORDER[self.operator](left, right)
@@ -190,7 +190,8 @@ def number(text: str) -> float | None:
         return None
 
 
-def _same(left: str, right: str) -> bool:
+def same(left: str, right: str) -> bool:
+    """Returns whether two values are equal: numbers as numbers, words as words."""
     numbers = number(left), number(right)
     return left == right if None in numbers else numbers[0] == numbers[1]
 

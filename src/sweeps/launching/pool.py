@@ -174,7 +174,7 @@ class Pool:
             self._stop(running, getattr(interrupt, "signum", signal.SIGINT))
             raise
         except BaseException:
-            self._kill(running)
+            self._stop(running, signal.SIGTERM)  # their work until now is not lost
             raise
         return [ended[number] for number in sorted(ended)]
 
@@ -228,14 +228,19 @@ class Pool:
         """Returns whether a job has ended, after answering what it asks."""
         import cloudpickle
 
-        with contextlib.suppress(EOFError, OSError):  # it died without an answer
-            while item.answer is None and item.link.poll():
-                message = cloudpickle.loads(item.link.recv_bytes())
-                if isinstance(message, Question):
-                    said = on_question(item.job, message.content) if on_question else None
+        while item.answer is None:
+            try:
+                message = cloudpickle.loads(item.link.recv_bytes()) if item.link.poll() else None
+            except (EOFError, OSError):  # it died without an answer
+                break
+            if message is None:
+                break
+            if isinstance(message, Question):
+                said = on_question(item.job, message.content) if on_question else None
+                with contextlib.suppress(OSError):
                     item.link.send_bytes(cloudpickle.dumps(said))
-                else:
-                    item.answer = message
+            else:
+                item.answer = message
         return item.answer is not None or not item.process.is_alive()
 
     def _collect(self, item: Running) -> Ended:
@@ -257,6 +262,7 @@ class Pool:
             for item in running:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(item.process.pid or 0, signum)
+                item.link.close()  # nobody answers any more: who waits goes on, and sees the signal
             deadline = time.monotonic() + GRACE_S
             for item in running:
                 item.process.join(max(0.0, deadline - time.monotonic()))

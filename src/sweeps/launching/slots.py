@@ -67,7 +67,8 @@ class Slots:
         at_once = max(1, min(at_once, cells))
         settled = threads or max(1, cores // at_once)
         gpu_slots = places[:at_once] if workers != "auto" else places
-        return cls(settled, {"cpu": [Slot()] * at_once, "gpu": gpu_slots})
+        cpu_slots = [] if on_gpu and places else [Slot()] * at_once
+        return cls(settled, {"cpu": cpu_slots, "gpu": gpu_slots})
 
     def take(self, kind: Kind) -> Slot | None:
         """Returns a free slot and counts it as taken, or None where all are."""

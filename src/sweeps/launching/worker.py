@@ -78,7 +78,8 @@ def work(call: bytes, log: str | None, env: dict[str, str], link: Connection) ->
             os._exit(128 + interrupted.signum)
         except Exception as error:
             answer = (None, error)
-    link.send_bytes(_pickled(answer))
+    with contextlib.suppress(OSError):  # a controller that is leaving listens no more
+        link.send_bytes(_pickled(answer))
     link.close()
     logging.shutdown()
     _flush()

@@ -46,7 +46,7 @@ class SuccessiveHalving:
         """Returns whether a trial that has just reported trains on now."""
         if trial.last not in self.rungs(trial):
             return True
-        trial.rung = self.rungs(trial).index(trial.last) + 1
+        trial.rung, trial.stopped = self.rungs(trial).index(trial.last) + 1, 0
         chosen = dict(self._chosen(in_group(trials, trial.group), more=more))
         if trial in chosen.get(trial.last, []):
             return True
@@ -60,6 +60,7 @@ class SuccessiveHalving:
             f"rung {trial.rung}, report {trial.last} of {trial.of}:"
             f" number {place} of {len(here)} so far"
         )
+        trial.stopped = trial.last
         return False
 
     def promote(self, trials: Sequence[Trial], *, more: bool) -> Trial | None:
@@ -69,7 +70,7 @@ class SuccessiveHalving:
             for group in dict.fromkeys(trial.group for trial in trials)
             for rung, chosen in self._chosen(in_group(trials, group), more=more)
             for trial in chosen
-            if trial.state == "pruned" and trial.last == rung
+            if trial.state == "pruned" and not self._beyond(trial, rung)
         ]
         return max(ready, key=lambda t: (t.last, t.best(t.last), -t.number), default=None)
 
@@ -92,8 +93,13 @@ class SuccessiveHalving:
             elif self.wait:
                 count = 0
             ranked = sorted(here, key=lambda t: (-t.best(rung), t.number))
-            chosen = [t for t in ranked[:count] if t.state != "diverged"]
+            chosen = [t for t in ranked[:count] if t.state not in ("diverged", "failed")]
             # Who has gone on stays in the race, though better ones have come since.
-            gone_on = [t for t in here if t.last > rung or t.state in ("running", "finished")]
+            on = ("running", "finished")
+            gone_on = [t for t in here if t.state in on or self._beyond(t, rung)]
             out |= {t.number for t in coming} - {t.number for t in [*chosen, *gone_on]}
             yield rung, chosen
+
+    def _beyond(self, trial: Trial, rung: int) -> bool:
+        """Returns whether a trial has come to a higher rung of its own."""
+        return any(higher > rung and higher in trial.reports for higher in self.rungs(trial))

@@ -38,7 +38,8 @@ def frozen(
     state = states.get(trial.state, TrialState.RUNNING)
     value = None
     if state == TrialState.COMPLETE:
-        value = float("-inf") if trial.score is None else trial.score
+        diverged = trial.state == "diverged" or trial.score is None
+        value = float("-inf") if diverged else trial.score
     elif state == TrialState.PRUNED:
         value = trial.best(trial.last)
     return create_trial(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweeps.config.rules import number as as_number
+from sweeps.config.rules import same
 from sweeps.errors import BadInputError
 from sweeps.search.optuna_trials import frozen, make_study
 from sweeps.seeding import derive
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 TRIES = 30
 """Proposals that repeat a trial or are excluded, before a finite space is looked through in order."""
+
+MOST_LISTED = 10_000
+"""Combinations that are looked through; of more than these a sampler finds a new one anyhow."""
 
 DIGITS = 4
 """Significant digits of a proposed number: enough for any rate, and short in every table."""
@@ -48,7 +55,7 @@ class Proposer:
         known: Sequence[Trial],
         is_new: Callable[[Mapping[str, str]], bool],
     ) -> dict[str, str] | None:
-        """Returns what is chosen for the next trial, by key, or None where all has been tried.
+        """Returns what is chosen for the next trial, by key, or None where nothing new is found.
 
         Args:
             number: Of the trial, from 0.
@@ -56,51 +63,68 @@ class Proposer:
             known: Results of other studies, which the sampler learns from.
             is_new: Whether complete choices are another run than each of the trials.
         """
-        for point in self._points()[number:]:
-            if is_new(point):
-                return self._without_fixed(point)
-        if self.search["sampler"] != "grid":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna's own, such as that a sampler is new
-                for chosen in self._sampled(number, trials, known):
-                    if self.space.allowed(chosen) and is_new(chosen):
-                        return self._without_fixed(chosen)
-        if not self.space.finite:
-            return None
-        found = next((point for point in self._listed() if is_new(point)), None)
-        return None if found is None else self._without_fixed(found)
+        for whole in self._candidates(number, trials, known):
+            if self.space.allowed(whole) and is_new(whole):
+                return self._without_fixed(whole)
+        return None
 
     def complete(self, chosen: Mapping[str, str]) -> dict[str, str] | None:
         """Returns the choices of a trial with what is fixed, or None where it is of another space."""
         whole: dict[str, str] = {}
         for dimension in self.space.dimensions:
-            if not self.space.applies(dimension, whole):
-                continue
-            if is_fixed(dimension):
-                whole |= zip(dimension.keys, dimension.options[0], strict=True)
-            elif _fits(dimension, chosen):
-                whole |= {key: chosen[key] for key in dimension.keys}
-            else:
+            found = self._found(dimension, chosen, whole)
+            if found is None:
                 return None
-        return whole if all(whole.get(key) == value for key, value in chosen.items()) else None
+            whole |= found
+        fits = all(key in whole and same(whole[key], value) for key, value in chosen.items())
+        return whole if fits else None
 
-    def _without_fixed(self, whole: Mapping[str, str]) -> dict[str, str]:
-        """Returns what is chosen among several: what is fixed may be typed differently next time."""
-        fixed = {k for d in self.space.dimensions if is_fixed(d) for k in d.keys}
-        return {key: value for key, value in whole.items() if key not in fixed}
+    @functools.cached_property
+    def points(self) -> list[dict[str, str]]:
+        """What a person wants tried first, completed by the first options.
 
-    def _listed(self) -> list[dict[str, str]]:
-        """Returns every combination of a finite space."""
-        return [
-            dict(override.split("=", maxsplit=1) for override in overrides)
-            for overrides in self.space.grid()
-        ]
+        Raises:
+            BadInputError: A point is not in the space.
+        """
+        return [self._checked(point) for point in self.search["points"]]
 
-    def _points(self) -> list[dict[str, str]]:
-        """Returns the points that a person wants tried first, completed by the first options."""
-        return [self._completed(point) for point in self.search["points"]]
+    @functools.cached_property
+    def listed(self) -> list[dict[str, str]]:
+        """Every combination, where they can be listed and are not too many."""
+        if not self.space.finite:
+            return []
+        count = math.prod(len(dimension.options) for dimension in self.space.dimensions)
+        return self.space.combinations() if count <= MOST_LISTED else []
 
-    def _completed(self, point: Mapping[str, Any]) -> dict[str, str]:
+    def _candidates(
+        self, number: int, trials: Sequence[Trial], known: Sequence[Trial]
+    ) -> Iterator[dict[str, str]]:
+        yield from self.points
+        if self.search["sampler"] != "grid":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna's own, such as that a sampler is new
+                yield from self._sampled(self.search["sampler"], number, trials, known)
+        yield from self.listed
+        if not self.listed:  # near what is excluded a sampler may insist
+            yield from self._sampled("random", number, [], [])
+
+    def _found(
+        self, dimension: Dimension, chosen: Mapping[str, str], before: Mapping[str, str]
+    ) -> dict[str, str] | None:
+        """Returns what was chosen of a dimension, in its own words, or None where it has no such."""
+        if dimension.interval is None:
+            for option in self.space.options(dimension, before):
+                if is_fixed(dimension) or all(
+                    key in chosen and same(chosen[key], value) for key, value in option.items()
+                ):
+                    return option
+            return None
+        key = dimension.keys[0]
+        if not self.space.applies(dimension, before):
+            return {}
+        return {key: chosen[key]} if _inside(dimension.interval, chosen.get(key)) else None
+
+    def _checked(self, point: Mapping[str, Any]) -> dict[str, str]:
         given = {str(key): _text(value) for key, value in point.items()}
         keys = [key for dimension in self.space.dimensions for key in dimension.keys]
         if strange := [key for key in given if key not in keys]:
@@ -108,26 +132,41 @@ class Proposer:
                 f"search.points has {strange[0]}, which is no axis of this search. Allowed:"
                 f" {', '.join(keys)}."
             )
-        chosen: dict[str, str] = {}
+        whole: dict[str, str] = {}
         for dimension in self.space.dimensions:
-            if not self.space.applies(dimension, chosen):
-                continue
-            for place, key in enumerate(dimension.keys):
-                if key not in given and dimension.interval is not None:
-                    raise BadInputError(
-                        f"search.points has a point without {key}, which is an interval; add it."
-                    )
-                chosen[key] = given.get(key) or dimension.options[0][place]
-        return chosen
+            if dimension.interval is None:
+                fits = [
+                    option
+                    for option in self.space.options(dimension, whole)
+                    if all(same(given.get(key, value), value) for key, value in option.items())
+                ]
+                found = fits[0] if fits else None
+            else:
+                found = self._found(dimension, given, whole)
+            if found is None:
+                wanted = ", ".join(f"{k}={given.get(k, '?')}" for k in dimension.keys)
+                raise BadInputError(
+                    f"search.points has a point with {wanted}, which is not among its values."
+                )
+            whole |= found
+        if not self.space.allowed(whole):
+            raise BadInputError(f"search.points has {dict(point)}, which exclude leaves out.")
+        return whole
+
+    def _without_fixed(self, whole: Mapping[str, str]) -> dict[str, str]:
+        """Returns what is chosen among several: what is fixed may be typed differently next time."""
+        fixed = {k for d in self.space.dimensions if is_fixed(d) for k in d.keys}
+        applying = self.space.applying(whole)
+        return {key: value for key, value in applying.items() if key not in fixed}
 
     def _sampled(
-        self, number: int, trials: Sequence[Trial], known: Sequence[Trial]
+        self, sampler: str, number: int, trials: Sequence[Trial], known: Sequence[Trial]
     ) -> Iterator[dict[str, str]]:
-        """Yields proposals of the sampler, each the next of one stream of random numbers."""
+        """Yields proposals of a sampler, each the next of one stream of random numbers."""
         seed = derive(self.search["seed"], f"trial {number}") % 2**32
-        study = make_study(self._sampler(seed))
+        study = make_study(self._sampler(sampler, seed))
         study.add_trials([self._frozen(trial) for trial in [*known, *trials]])
-        if self.search["sampler"] == "qmc":
+        if sampler == "qmc":
             for _ in range(number):  # the points of a sequence that earlier trials took
                 study.ask()
         for _ in range(TRIES):
@@ -138,10 +177,9 @@ class Proposer:
             yield chosen
             study.tell(asked, state=_failed())
 
-    def _sampler(self, seed: int) -> BaseSampler:
+    def _sampler(self, name: str, seed: int) -> BaseSampler:
         from optuna import samplers
 
-        name = self.search["sampler"]
         if name == "tpe":
             return samplers.TPESampler(seed=seed, constant_liar=True)
         if name == "random":
@@ -155,10 +193,10 @@ class Proposer:
         params: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
         for dimension in self.space.dimensions:
-            if not is_fixed(dimension) and _fits(dimension, trial.chosen):
-                name = _name(dimension)
-                distributions[name] = _distribution(dimension)
-                params[name] = _param(dimension, trial.chosen)
+            param = None if is_fixed(dimension) else _param(dimension, trial.chosen)
+            if param is not None:
+                distributions[_name(dimension)] = _distribution(dimension)
+                params[_name(dimension)] = param
         return frozen(trial, params, distributions)
 
 
@@ -171,11 +209,9 @@ def _suggest(asked: Any, dimension: Dimension) -> dict[str, str]:
         option = next(option for option in dimension.options if _label(option) == label)
         return dict(zip(dimension.keys, option, strict=True))
     if interval.integer:
-        low, high, step = int(interval.low), int(interval.high), int(interval.step or 1)
-        return {name: str(asked.suggest_int(name, low, high, step=step, log=interval.log))}
-    value = asked.suggest_float(
-        name, interval.low, interval.high, step=interval.step, log=interval.log
-    )
+        low, high = int(interval.low), int(interval.high)
+        return {name: str(asked.suggest_int(name, low, high, log=interval.log))}
+    value = asked.suggest_float(name, interval.low, interval.high, log=interval.log)
     return {name: _written(value, interval)}
 
 
@@ -203,25 +239,35 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if interval is None:
         return CategoricalDistribution([_label(option) for option in dimension.options])
     if interval.integer:
-        step = int(interval.step or 1)
-        return IntDistribution(int(interval.low), int(interval.high), interval.log, step)
-    return FloatDistribution(interval.low, interval.high, interval.log, interval.step)
+        return IntDistribution(int(interval.low), int(interval.high), interval.log)
+    return FloatDistribution(interval.low, interval.high, interval.log)
 
 
-def _fits(dimension: Dimension, chosen: Mapping[str, str]) -> bool:
-    """Returns whether a trial, which may be of an earlier and wider space, has a value here."""
-    if not all(key in chosen for key in dimension.keys):
-        return False
-    if dimension.interval is None:
-        return tuple(chosen[key] for key in dimension.keys) in dimension.options
-    return dimension.interval.low <= float(chosen[dimension.keys[0]]) <= dimension.interval.high
+def _param(dimension: Dimension, chosen: Mapping[str, str]) -> str | float | None:
+    """Returns what Optuna calls the value, or None where a trial of another space has none here."""
+    if dimension.interval is not None:
+        text = chosen.get(dimension.keys[0])
+        if not _inside(dimension.interval, text):
+            return None
+        value = float(text or "nan")
+        return int(value) if dimension.interval.integer else value
+    present = [(place, key) for place, key in enumerate(dimension.keys) if key in chosen]
+    for option in dimension.options if present else ():
+        if all(same(option[place], chosen[key]) for place, key in present):
+            return _label(option)
+    return None
 
 
-def _param(dimension: Dimension, chosen: Mapping[str, str]) -> Any:
-    if dimension.interval is None:
-        return _label(tuple(chosen[key] for key in dimension.keys))
-    value = float(chosen[dimension.keys[0]])
-    return int(value) if dimension.interval.integer else value
+def _inside(interval: Interval, text: str | None) -> bool:
+    value = None if text is None else as_number(text)
+    return value is not None and interval.low <= value <= interval.high
+
+
+def ends(interval: Interval) -> list[str]:
+    """Returns the smallest and the largest value of an interval, as they are typed."""
+    if interval.integer:
+        return [str(int(interval.low)), str(int(interval.high))]
+    return [repr(float(interval.low)), repr(float(interval.high))]
 
 
 def _written(value: float, interval: Interval) -> str:

@@ -86,6 +86,7 @@ class OptunaPruner:
             if isinstance(value, float) and math.isfinite(value)
         }
         trial.rung = len(trial.marks)
+        trial.stopped = trial.last if stop else 0
         if stop:
             trial.reason = f"{self.name} at report {trial.last} of {trial.of}"
         return not stop

@@ -35,10 +35,11 @@ class Trial:
         state: 'waiting' is to be run or continued; 'pruned' was stopped, and may go on later.
         reports: The score at each report (epoch), from 1.
         of: Reports of a whole run; 0 where it is not known yet.
-        warmup: Reports before which nothing is decided.
+        warmup: Reports up to which nothing is decided.
         score: At its best epoch, once it is whole.
         rung: How many decisions it has come through.
         reason: Why it was stopped.
+        stopped: At which report it was last told to stop.
         marks: What a pruner of Optuna remembers of it.
     """
 
@@ -52,6 +53,7 @@ class Trial:
     score: float | None = None
     rung: int = 0
     reason: str = ""
+    stopped: int = 0
     marks: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -65,14 +67,19 @@ class Trial:
         return self.state in ("finished", "diverged", "failed")
 
     def best(self, until: int) -> float:
-        """Returns its best score up to a report; one that diverged is worse than any."""
-        if self.state == "diverged":
+        """Returns its best score up to a report; one that diverged or failed is worse than any."""
+        if self.state in ("diverged", "failed"):
             return -math.inf
         return max((s for n, s in self.reports.items() if n <= until), default=-math.inf)
 
+    def begin_anew(self) -> None:
+        """Forgets what its run had come to: it is trained again from its start."""
+        self.state, self.reports, self.score = "waiting", {}, None
+        self.rung, self.stopped, self.reason, self.marks = 0, 0, "", {}
+
     def save(self, paths: RunPaths) -> None:
         """Writes down what cannot be read from the run itself."""
-        kept = ("number", "chosen", "rung", "reason", "marks")
+        kept = ("number", "chosen", "rung", "reason", "stopped", "marks")
         content = {key: getattr(self, key) for key in kept}
         paths.folder.mkdir(parents=True, exist_ok=True)
         replace_json(paths.trial, {"format": FORMAT, **content})
@@ -124,11 +131,13 @@ def reports_of(paths: RunPaths, record: RunRecord, every: int | None) -> dict[in
     """
     unit = every or max(1, record.steps // max(1, record.epochs))
     values: dict[int, float] = {}
+    last_step = 0
     for point in read_points(paths.metrics):
+        last_step = max(last_step, point["step"])
         if point["key"] == record.objective and math.isfinite(point["value"]):
             # A training loss comes between two reports: the last one before a report counts.
             values[-(-point["step"] // unit)] = point["value"]
-    return dict(_filled(values, until=_last_step(paths) // unit))
+    return dict(_filled(values, until=last_step // unit))
 
 
 def _filled(values: dict[int, float], until: int) -> Iterable[tuple[int, float]]:
@@ -137,10 +146,6 @@ def _filled(values: dict[int, float], until: int) -> Iterable[tuple[int, float]]
         latest = values.get(number, latest)
         if latest is not None:
             yield number, latest
-
-
-def _last_step(paths: RunPaths) -> int:
-    return max((int(point["step"]) for point in read_points(paths.metrics)), default=0)
 
 
 def in_group(trials: Sequence[Trial], group: str) -> list[Trial]:

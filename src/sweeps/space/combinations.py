@@ -49,8 +49,12 @@ class Space:
 
     def allowed(self, chosen: Mapping[str, str]) -> bool:
         """Returns whether no exclude sentence holds for a complete combination."""
-        having = {key: value for key, value in chosen.items() if self._has(key, chosen)}
+        having = self.applying(chosen)
         return not any(rule.holds(lambda key: self._value(key, having)) for rule in self.excluded)
+
+    def applying(self, chosen: Mapping[str, str]) -> dict[str, str]:
+        """Returns a combination without the keys that do not apply in it."""
+        return {key: value for key, value in chosen.items() if self._has(key, chosen)}
 
     def overrides(self, chosen: Mapping[str, str]) -> list[str]:
         """Returns a combination as overrides in typed order."""
@@ -70,13 +74,17 @@ class Space:
                     f"{self.typed[key]} has no end of values; a grid needs a list, such as"
                     f" {key}=0.1,0.01, or a range such as {key}='range(1,4)'."
                 )
+        return [self.overrides(chosen) for chosen in self.combinations()]
+
+    def combinations(self) -> list[dict[str, str]]:
+        """Returns the choices of each cell of a space without intervals, see `grid`."""
         combinations = self._combinations()
-        cells = [self.overrides(chosen) for chosen in combinations if self.allowed(chosen)]
-        if not cells:
+        allowed = [chosen for chosen in combinations if self.allowed(chosen)]
+        if not allowed:
             raise BadInputError(
                 f"exclude leaves none of the {len(combinations)} combinations; exclude less."
             )
-        return cells
+        return allowed
 
     def left_out(self) -> str:
         """Returns how many combinations of a grid's product are no cells, and why, or ''."""
@@ -96,15 +104,16 @@ class Space:
         found: list[dict[str, str]] = [{}]
         for dimension in self.dimensions:
             found = [
-                chosen | option for chosen in found for option in self._options(dimension, chosen)
+                chosen | option for chosen in found for option in self.options(dimension, chosen)
             ]
         return found
 
-    def _options(self, dimension: Dimension, chosen: dict[str, str]) -> list[dict[str, str]]:
+    def options(self, dimension: Dimension, chosen: Mapping[str, str]) -> list[dict[str, str]]:
+        """Returns what a listed dimension may add to the values chosen before it."""
         if not self.applies(dimension, chosen):
             return [{}]
         paired = [dict(zip(dimension.keys, option, strict=True)) for option in dimension.options]
-        kept = [{k: v for k, v in p.items() if self._has(k, chosen | p)} for p in paired]
+        kept = [{k: v for k, v in p.items() if self._has(k, {**chosen, **p})} for p in paired]
         # Pairs may become equal where one of their keys does not apply; what was typed twice stays.
         return paired if kept == paired else [p for i, p in enumerate(kept) if p not in kept[:i]]
 

@@ -23,14 +23,12 @@ class Interval:
         high: The largest.
         log: Spread evenly over orders of magnitude.
         integer: Whole numbers alone.
-        step: Between two values, or None for all.
     """
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
-    step: float | None = None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def parse_space(arguments: Sequence[str], hydra_context: HydraContext, master: D
     """
     loader = hydra_context.config_loader
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    _refuse_lists(parsed)
     axes = _Axes({o.get_key_element(): o for o in parsed if not _is_setting(o)}, loader, master)
     zipped, excluded, only = (_setting(key, parsed, master) for key in BONDS)
     axes.check_presets(set(BONDS) - {override.key_or_group for override in parsed})
@@ -241,6 +242,18 @@ def _ordered(
         waiting.remove(dimension)
         ordered.append(dimension)
     return tuple(ordered)
+
+
+def _refuse_lists(parsed: Sequence[Override]) -> None:
+    """Refuses several values for a setting of the sweep, which all its cells share."""
+    for override in parsed:
+        if _is_setting(override) and override.is_sweep_override():
+            key = override.key_or_group
+            if key not in BONDS:
+                raise BadInputError(
+                    f"{override.input_line} has several values, and a sweep has one {key}. Type one;"
+                    f" a list of names is typed '{key}=[a,b]'."
+                )
 
 
 def _is_setting(override: Override) -> bool:
