@@ -154,6 +154,9 @@ def _lend_a_fork_server() -> None:
     def start(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
         if "multiprocessing.forkserver" not in arguments[-1]:
             return start_interpreter(path, arguments, descriptors)
+        util.spawnv_passfds = (
+            start_interpreter  # a second server, after one that was killed, is fresh
+        )
         message = json.dumps([arguments[-1], list(descriptors), dict(os.environ)]).encode()
         socket.send_fds(mine, [NUMBER.pack(len(message))], list(descriptors))
         mine.sendall(message)
@@ -169,10 +172,10 @@ def _wait_as_spare(theirs: socket.socket) -> NoReturn:
     with theirs, theirs.makefile("rb") as file:
         code, numbers, env = json.loads(file.read(NUMBER.unpack(length)[0]))
     # The code names the descriptors by the numbers that they have in the program.
-    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 1000) for descriptor in descriptors]
+    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 500) for descriptor in descriptors]
     for descriptor, number in zip(aside, numbers, strict=True):
         os.dup2(descriptor, number)
-    os.closerange(1000, 1000 + len(aside))
+    os.closerange(min(aside), max(aside) + 1)
     os.environ.clear()
     os.environ.update(env)
     with contextlib.suppress(SystemExit):
