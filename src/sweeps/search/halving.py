@@ -4,7 +4,11 @@ Every trial is stopped at the first rung; of those that have come to a rung the 
 to the next, from their checkpoints. `asha` decides with those that are there already (Li et al. 2020, "A
 System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934, algorithm 2), `halving` waits
 until all are there (Jamieson and Talwalkar 2016, arXiv:1502.07943). Optuna's pruner of this name never
-takes a stopped trial up again, which costs it about twice the training.
+takes a stopped trial up again.
+
+While trials are still proposed, `asha` decides at the first rung once factor**3 have come there, at the
+second once factor**2 have. A sampler that learns proposes better and better ones: the best third of
+the first few is not among the best for long, and would be trained for nothing.
 """
 
 from __future__ import annotations
@@ -83,14 +87,15 @@ class SuccessiveHalving:
         """
         out: set[int] = set()
         settled = not more
-        for rung in sorted({rung for trial in members for rung in self.rungs(trial)}):
+        rungs = sorted({rung for trial in members for rung in self.rungs(trial)})
+        for index, rung in enumerate(rungs):
             coming = [t for t in members if rung in self.rungs(t) and t.number not in out]
             here = [t for t in coming if rung in t.reports or t.state == "diverged"]
             settled = settled and all(t.over or rung in t.reports for t in coming)
             count = len(here) // self.factor
             if settled:
                 count = max(1, count)
-            elif self.wait:
+            elif self.wait or (more and len(here) < self.factor ** max(1, 3 - index)):
                 count = 0
             ranked = sorted(here, key=lambda t: (-t.best(rung), t.number))
             chosen = [t for t in ranked[:count] if t.state not in ("diverged", "failed")]
