@@ -143,7 +143,7 @@ from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config import identity
 from sweeps.paths import conf_dir
 from sweeps.records import RunRecord
-from sweeps.searching import Reported
+from sweeps.asking import Reported
 from sweeps.sweep import _agenda
 
 prepare_hydra()

@@ -75,7 +75,7 @@ class Agenda(Protocol):
         ...
 
     def answer(self, cell: Cell, question: Any) -> Any:
-        """Answers a run, see `sweeps.searching.observer`."""
+        """Answers a run, see `sweeps.asking.observer`."""
         ...
 
     def ended(self, cell: Cell) -> str:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from sweeps.agenda import WORDS, is_due
+from sweeps.asking import Reported
 from sweeps.closing import close_orphan
 from sweeps.config.identity import identity
-from sweeps.config.schema import GROUPS
 from sweeps.errors import BadInputError
-from sweeps.launching.worker import ask, has_controller
 from sweeps.paths import RunPaths, SweepPaths, lock_holder, locked
 from sweeps.points import read_points
-from sweeps.records import RunRecord
 from sweeps.reporting import labels
 from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
-from sweeps.search.proposals import ends, is_fixed
+from sweeps.search.proposals import is_fixed
+from sweeps.search.samples import refuse_search, samples
 from sweeps.search.trials import reports_of
 from sweeps.sources import Sources
 from sweeps.space import bare
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sweeps.agenda import Facts
-    from sweeps.config import Config
-    from sweeps.loop import Report
-    from sweeps.runner import Observer
     from sweeps.space import Dimension, Space
     from sweeps.study import Cell
 
@@ -42,55 +37,6 @@ TRIALS = 30
 """Where trials=auto and the space has no end of combinations."""
 
 ORPHAN_WAIT_S = 30.0
-
-MOST_SAMPLES = 64
-"""Combinations of groups that are checked before a search starts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Reported:
-    """What a run tells the search.
-
-    Attributes:
-        report: Number of the report, from 1.
-        of: Reports of the whole run.
-        value: The objective there.
-    """
-
-    report: int
-    of: int
-    value: float
-
-
-def observer(config: Config, paths: RunPaths) -> Observer | None:
-    """Returns what asks the search after each report of a trial, or None where nobody can be asked."""
-    if not paths.trial.exists() or not has_controller():
-        return None
-    latest = math.nan
-    every = config.report_every
-
-    def observe(report: Report) -> str | None:
-        nonlocal latest
-        latest = report.metrics.get(config.objective, latest)
-        if every is None:
-            number = report.epoch if report.epoch_done else 0
-        else:
-            # An epoch that ends at this step reports twice; its evaluation is the second.
-            evaluated = "val_loss" in report.metrics or "test_loss" in report.metrics
-            number = report.step // every if evaluated and report.step % every == 0 else 0
-        if not number or report.epoch >= config.epochs or not math.isfinite(latest):
-            return None
-        of = config.epochs if every is None else _steps(paths) // every
-        if number >= of:
-            return None
-        return "pruned" if ask(Reported(number, of, latest)) is False else None
-
-    return observe
-
-
-def _steps(paths: RunPaths) -> int:
-    record = RunRecord.load(paths)
-    return record.steps if record else 0
 
 
 class SearchAgenda:
@@ -112,9 +58,9 @@ class SearchAgenda:
         compose: Callable[[list[str]], Cell],
     ) -> None:
         self._space, self._compose = space, compose
-        _refuse(space, search)
+        refuse_search(space, search)
         self._proposer = Proposer(space, search)
-        self.samples: Sequence[Cell] = [compose(words) for words in _samples(self._proposer)]
+        self.samples: Sequence[Cell] = [compose(words) for words in samples(self._proposer)]
         config = dataclasses.replace(self.samples[0].config, search=search, trials=trials)
         self._config = config
         self._stopping = stopping(search)
@@ -370,79 +316,6 @@ class SearchAgenda:
     def _is_new(self, whole: Mapping[str, str]) -> bool:
         cell = self._cell(whole)
         return cell is not None and identity(cell.config) not in self._identities
-
-
-def _refuse(space: Space, search: Mapping[str, Any]) -> None:
-    for dimension in space.dimensions:
-        if "seed" in dimension.keys and len(dimension.options) != 1:
-            raise BadInputError(
-                "A search over seed would pick the luckiest seed. Search with one, then repeat the"
-                " best settings: python -m sweeps.train -m ... seed=0,1,2,3,4"
-            )
-        if "objective" in dimension.keys and len(dimension.options) != 1:
-            raise BadInputError("A search has one objective; type one, such as objective=val_loss.")
-        if dimension.interval is not None and search["sampler"] == "grid":
-            key = dimension.keys[0]
-            raise BadInputError(
-                f"{key} has no end of values, and search.sampler=grid tries a list. List values,"
-                f" such as {key}=0.1,0.01, or type search=asha or search.sampler=tpe."
-            )
-    keys = {key for dimension in space.dimensions for key in dimension.keys} | set(GROUPS)
-    for key in search["within"]:
-        if key not in keys:
-            raise BadInputError(
-                f"search.within={key} is no axis of this search. Allowed: {', '.join(sorted(keys))}."
-            )
-
-
-def _samples(proposer: Proposer) -> list[list[str]]:
-    """Returns combinations that stand for all: of the groups each with each, of the rest each once."""
-    space = proposer.space
-    options = {dimension.keys: _ends(dimension) for dimension in space.dimensions}
-    wanted: list[dict[str, str]] = [{}]
-    for keys, values in options.items():
-        if keys[0] in GROUPS:
-            pairs = [dict(zip(keys, option, strict=True)) for option in values]
-            wanted = [known | pair for known in wanted for pair in pairs][:MOST_SAMPLES]
-    for keys, values in options.items():
-        if keys[0] not in GROUPS:
-            wanted += [dict(zip(keys, option, strict=True)) for option in values]
-    found: dict[tuple[str, ...], None] = {}
-    for one in wanted:
-        others = (c for c in proposer.listed if all(c.get(k) == v for k, v in one.items()))
-        for whole in itertools.chain([_completed(space, options, one)], others):
-            if space.allowed(whole):
-                found[tuple(space.overrides(whole))] = None
-                break
-    if not found:  # the ends of all are excluded: any other combination
-        chosen = proposer.propose(0, [], [], lambda _: True)
-        any_other = None if chosen is None else proposer.complete(chosen)
-        if any_other is None:
-            raise BadInputError("exclude leaves nothing that was found; exclude less.")
-        return [space.overrides(any_other)]
-    return [list(overrides) for overrides in found]
-
-
-def _completed(
-    space: Space, options: Mapping[Any, Any], wanted: Mapping[str, str]
-) -> dict[str, str]:
-    """Returns a combination that has what is wanted where that applies, and else the first options."""
-    chosen: dict[str, str] = {}
-    for dimension in space.dimensions:
-        if space.applies(dimension, chosen):
-            pairs = [
-                dict(zip(dimension.keys, option, strict=True)) for option in options[dimension.keys]
-            ]
-            fits = (p for p in pairs if all(wanted.get(k, v) == v for k, v in p.items()))
-            chosen |= next(fits, pairs[0])
-    return chosen
-
-
-def _ends(dimension: Dimension) -> tuple[tuple[str, ...], ...]:
-    """Returns all options, or the two ends of an interval."""
-    if dimension.interval is None:
-        return dimension.options
-    return tuple((text,) for text in ends(dimension.interval))
 
 
 def _described(dimension: Dimension) -> str:

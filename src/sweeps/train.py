@@ -62,8 +62,8 @@ def _run(cfg: DictConfig) -> float | None:
         cfg, overrides = _at_its_pick(cfg, overrides)
     request = _request(cfg, overrides)
     if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
+        from sweeps.asking import observer
         from sweeps.runner import run
-        from sweeps.searching import observer
 
         observe = observer(request.config, RunPaths(request.folder))
         return run(request, observe).objective_value

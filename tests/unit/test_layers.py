@@ -25,6 +25,7 @@ LAYERS = [
         "sweep",
         "agenda",
         "searching",
+        "asking",
         "planning",
         "sources",
         "study",

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
 
 from sweeps.agenda import Facts
+from sweeps.asking import Reported
 from sweeps.config import identity
 from sweeps.config.composer import Composer
 from sweeps.config.hydra_setup import prepare_hydra
@@ -19,7 +20,7 @@ from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError
 from sweeps.paths import conf_dir
 from sweeps.records import RunRecord
-from sweeps.searching import Reported, SearchAgenda
+from sweeps.searching import SearchAgenda
 from sweeps.space import parse_space
 from sweeps.study import compose_cells
 
