@@ -241,6 +241,14 @@ def test_equal_results_say_that_nothing_makes_a_difference() -> None:
     assert found.commands == ()
 
 
+def test_values_drawn_from_an_interval_have_no_next_step() -> None:
+    runs = [run(0.9 - n / 10, optimizer="sgd", lr=rate) for n, rate in enumerate((0.68, 0.054))]
+    listed = SweepResult("study", "python -m sweeps.train -m lr=0.68,0.054", 2)
+    drawn = SweepResult("study", "python -m sweeps.train -m 'lr=interval(0.01, 1)'", 2)
+    assert any("On the edge" in line for line in answer(runs, sweeps=(listed,)).lines)
+    assert not any("On the edge" in line for line in answer(runs, sweeps=(drawn,)).lines)
+
+
 def test_a_rate_that_makes_no_difference_for_one_optimizer_has_no_edge_there() -> None:
     runs = [
         *(run(0.5, optimizer="sgd", lr=rate, seed=0) for rate in (0.01, 0.1)),

@@ -67,7 +67,9 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
         lines += [ladder.in_words(still) for ladder in shown]
         if len(ladders) > LINES_IN_WORDS:
             lines.append(f"{len(ladders) - LINES_IN_WORDS} more: see the table.")
-        edges = [ladder for ladder in ladders if ladder.edge]
+        # Values that a search drew from an interval are no steps that could be continued.
+        drawn = any("interval(" in sweep.command for sweep in comparison.sweeps)
+        edges = [] if drawn else [ladder for ladder in ladders if ladder.edge]
         if edges:
             at_the_edge = "; ".join(ladder.edge_in_words() for ladder in edges)
             lines.append(f"On the edge of the grid: {at_the_edge}.")
