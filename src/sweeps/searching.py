@@ -153,9 +153,9 @@ class SearchAgenda:
         # What was reported after the checkpoint that it went on from is reported again.
         trial.reports = {n: s for n, s in trial.reports.items() if n < question.report}
         trial.reports[question.report] = self._sign * question.value
-        before = (trial.rung, trial.reason, trial.marks)
+        before = (trial.rung, trial.reason, trial.stopped, trial.marks)
         goes_on = self._stopping.goes_on(self._trials, trial, more=self._more)
-        if before != (trial.rung, trial.reason, trial.marks):
+        if before != (trial.rung, trial.reason, trial.stopped, trial.marks):
             trial.save(cell.paths)
         return goes_on
 

@@ -287,6 +287,16 @@ def test_one_seed_says_that_nothing_can_be_said() -> None:
     assert found.commands[-1].line == f"{command} seed=0,1,2,3,4"
 
 
+def test_the_best_of_a_search_is_repeated_over_seeds_without_the_search() -> None:
+    command = "python -m sweeps.train -m hydra/sweeper=search lr=0.1,0.01 name=study"
+    runs = [run(0.9, lr=0.1, seed=0), run(0.8, lr=0.01, seed=0)]
+    assert runs[0].sweep == "study"
+    found = answer(runs, sweeps=(SweepResult("study", command, 2),))
+    typed = " ".join(o for o in runs[0].overrides if not o.startswith("seed="))
+    expected = f"python -m sweeps.train -m name=study {typed} seed=0,1,2,3,4"
+    assert found.commands[-1].line == expected
+
+
 @pytest.mark.parametrize(
     ("tried", "best", "added"),
     [

@@ -75,7 +75,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
             lines.append(f"On the edge of the grid: {at_the_edge}.")
             commands = [c for ladder in edges for c in _beyond(ladder)]
     if best.count("finished") == 1 and not equal:
-        commands += _more_seeds(comparison)
+        commands += _more_seeds(comparison, best)
     return Answer(about, (*lines, *_failures(part))[:8], tuple(commands))
 
 
@@ -190,10 +190,15 @@ def _beyond(ladder: Ladder) -> list[Command]:
     return [Command(f"beyond the edge{named}", line)] if line else []
 
 
-def _more_seeds(comparison: Comparison) -> list[Command]:
+def _more_seeds(comparison: Comparison, best: Setting) -> list[Command]:
     found = []
     for sweep in comparison.sweeps:
         words = [w for w in shlex.split(sweep.command) if key_of(w) != SEED]
+        if "hydra/sweeper=search" in words:  # it would pick the luckiest seed: the best is repeated
+            if best.runs[0].sweep != sweep.name:
+                continue
+            typed = [o for o in best.runs[0].overrides if key_of(o) not in ("name", SEED)]
+            words = ["python", "-m", "sweeps.train", "-m", f"name={sweep.name}", *typed]
         if words:
             words.append(f"seed={SEEDS_TO_TYPE}")
             found.append(Command("more seeds, to know how sure it is", shlex.join(words)))
