@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.server import Server
+    from hydra.types import HydraContext
 
 
 # Read when torch is loaded, here and in the programs that tests start. Several run at once: the threads
@@ -48,3 +49,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("server"))
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[HydraContext]:
+    """What Hydra hands to our sweeper."""
+    from hydra import initialize_config_dir
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import HydraContext
+
+    from sweeps.config.composer import Composer
+    from sweeps.config.hydra_setup import prepare_hydra
+    from sweeps.paths import conf_dir
+
+    prepare_hydra()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield HydraContext(config_loader=Composer(hydra.config_loader), callbacks=Callbacks())

@@ -15,6 +15,8 @@ from harness.program import all_runs, break_at, finish, points, start, train, wa
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.program import Process
+
 RUNS = [
     "data=synthetic",
     "data.samples=600",
@@ -48,6 +50,15 @@ def trials(folder: Path, name: str) -> dict[int, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("ready_store")
+def wait_for_checkpoint(folder: Path, process: Process) -> None:
+    """Waits until a run of the sweep 's' has one."""
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("outputs/sweeps/s/*/checkpoint.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_asha_is_the_same_however_often_it_is_killed(tmp_path: Path) -> None:
     command = [*SEARCH, RATES, "search=asha", "trials=7", "workers=1", "retries=1"]
     code, out, err = train(tmp_path, "name=twin", *command)
@@ -105,11 +116,7 @@ def test_a_grid_is_halved_by_two_workers_through_kills(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists()
     for victim in ("group", "controller"):
         process = start(tmp_path, *command)
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("outputs/sweeps/s/*/checkpoint.pt")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_checkpoint(tmp_path, process)
         time.sleep(0.5)
         if victim == "group":
             os.killpg(process.pid, signal.SIGKILL)
@@ -140,11 +147,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path: Path) -> None:
     command = ["name=s", *SEARCH, RATES, "search=asha", "trials=6", "workers=2", "epochs=27"]
     command += ["data.samples=3000", "model=swagger_cifar"]
     process = start(tmp_path, *command)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/sweeps/s/*/checkpoint.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_checkpoint(tmp_path, process)
     os.kill(process.pid, signal.SIGINT)
     code, out, err = finish(process)
     assert code == 128 + signal.SIGINT, out + err

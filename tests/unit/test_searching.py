@@ -6,26 +6,20 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
 
 from sweeps.agenda import Facts
 from sweeps.asking import Reported
 from sweeps.config import identity
-from sweeps.config.composer import Composer
-from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError
-from sweeps.paths import conf_dir
 from sweeps.records import RunRecord
 from sweeps.searching import SearchAgenda
 from sweeps.space import parse_space
 from sweeps.study import compose_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sweeps.study import Cell
@@ -33,16 +27,6 @@ if TYPE_CHECKING:
 NO_FACTS = Facts({}, 0)
 RATES = "lr=tag(log, interval(1e-4, 1))"
 LISTED = "lr=1,0.1,0.01"
-
-
-@pytest.fixture(scope="module")
-def context() -> Iterator[HydraContext]:
-    """What Hydra hands to our sweeper."""
-    prepare_hydra()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        yield HydraContext(config_loader=Composer(hydra.config_loader), callbacks=Callbacks())
 
 
 def agenda(context: HydraContext, folder: Path, *typed: str) -> SearchAgenda:

@@ -7,34 +7,17 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.config.composer import Composer
-from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.errors import BadInputError
-from sweeps.paths import conf_dir
 from sweeps.space import Dimension, Interval, Space, parse_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from omegaconf import DictConfig
-
-
-@pytest.fixture(scope="module")
-def context() -> Iterator[HydraContext]:
-    """What Hydra hands to our sweeper."""
-    prepare_hydra()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        yield HydraContext(config_loader=Composer(hydra.config_loader), callbacks=Callbacks())
 
 
 def space(context: HydraContext, *typed: str) -> Space:
