@@ -6,11 +6,14 @@
 
 27 settings, optimizer=sgd,sgd_momentum,adam x nine rates in an order shuffled by the seed, 9 epochs each,
 of the notes' CNN; 30 % of the training images are for validation, so that one image is less than half a
-point. Three ways to find the best, each with tracking on and two runs at once where it can:
+point. Four ways to find the best, each with tracking on and two runs at once where it can:
 
     grid    python -m sweeps.train -m ...: all 27, trained whole
     asha    the same with hydra/sweeper=search search=asha
     hydra   the same grid with Hydra's own sweeper and launcher, one after another (--rivals seeds)
+    ray     the same grid as trials of Ray Tune with its ASHAScheduler, each our own trainer and nothing
+            around it, with Ray's MLflow callback and its workers reused (--rivals seeds, where Ray is
+            installed)
 
 Epochs are those that were trained. The winner is compared by the objective, the validation accuracy at
 its best epoch, in points. Time to target is from the start of the command to the first evaluation that
@@ -20,7 +23,9 @@ comes within one point of the grid's best.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -38,24 +43,34 @@ ARMS = {
     "asha": ("hydra/sweeper=search", "search=asha", "workers=2"),
     "hydra": ("hydra/sweeper=basic", "hydra/launcher=basic", "threads=1"),
 }
+AT_ONCE = 2
+GOALS = {
+    "epochs, asha / grid": "0.35 or less",
+    "to target, asha / hydra": "0.35 or less",
+    "to target, asha / ray": "0.7 or less",
+}
 
 
-def settings(seed: int, data: list[str]) -> list[str]:
-    """Returns the overrides of all arms; the order of the rates must not favour one."""
-    rates = random.Random(seed).sample(RATES, len(RATES))
-    listed = [f"optimizer={','.join(OPTIMIZERS)}", f"lr={','.join(map(str, rates))}"]
-    return [*data, *listed, f"epochs={EPOCHS}", f"seed={seed}", "data.val_fraction=0.3"]
+def rates(seed: int) -> list[float]:
+    """Returns the rates in an order that must not favour one."""
+    return random.Random(seed).sample(RATES, len(RATES))
+
+
+def training(seed: int, data: list[str]) -> list[str]:
+    """Returns what all settings share, as overrides."""
+    return [*data, f"epochs={EPOCHS}", f"seed={seed}", "data.val_fraction=0.3"]
 
 
 def measure(arm: str, seed: int, data: list[str], folder: Path) -> dict[str, Any]:
     """Runs one arm; returns its epochs, its best, and when each evaluation came."""
+    if arm == "ray":
+        return measure_ray(seed, data, folder)
     name = f"{arm}-{seed}"
     started = time.time()
-    search = [f"search.seed={seed}"] if arm == "asha" else []
-    child(
-        ["-m", "sweeps.train", "-m", f"name={name}", *ARMS[arm], *search, *settings(seed, data)],
-        folder,
-    )
+    typed = [f"name={name}", *ARMS[arm], *training(seed, data)]
+    typed += [f"optimizer={','.join(OPTIMIZERS)}", f"lr={','.join(map(str, rates(seed)))}"]
+    typed += [f"search.seed={seed}"] if arm == "asha" else []
+    child(["-m", "sweeps.train", "-m", *typed], folder)
     seconds = time.time() - started
     runs, evaluations = [], []
     for file in (folder / "outputs" / "sweeps" / name).glob("*/run.json"):
@@ -71,10 +86,93 @@ def measure(arm: str, seed: int, data: list[str], folder: Path) -> dict[str, Any
         "runs": len(runs),
         "epochs": sum(record["epochs_done"] for record in runs),
         "best": winner["objective_value"],
-        "test": winner["metrics"]["test_accuracy"],
         "seconds": seconds,
         "evaluations": sorted(evaluations),
     }
+
+
+def measure_ray(seed: int, data: list[str], folder: Path) -> dict[str, Any]:
+    """Runs the arm of Ray Tune in a process of its own."""
+    started = time.time()
+    own = [str(Path(__file__).resolve()), "--seeds", str(seed), "--ray", *training(seed, data)]
+    printed = child(own, folder)
+    seconds = time.time() - started
+    trials = json.loads(printed.splitlines()[-1])
+    whole = [trial["values"] for trial in trials if len(trial["values"]) == EPOCHS]
+    evaluations = [
+        (at - started, value)
+        for trial in trials
+        for at, value in zip(trial["times"], trial["values"], strict=True)
+    ]
+    return {
+        "runs": len(trials),
+        "epochs": len(evaluations),
+        "best": max(map(max, whole)),
+        "seconds": seconds,
+        "evaluations": sorted(evaluations),
+    }
+
+
+def run_ray(seed: int, typed: list[str]) -> None:
+    """Searches with Ray Tune's ASHA over our own trainer; prints the evaluations of each trial."""
+    import ray
+    from hydra import compose, initialize_config_dir
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.schedulers import ASHAScheduler
+
+    from sweeps.config import parse
+    from sweeps.config.hydra_setup import prepare_hydra
+    from sweeps.paths import conf_dir
+
+    prepare_hydra()
+    configs = {}
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for optimizer in OPTIMIZERS:
+            for rate in RATES:
+                chosen = [*typed, f"optimizer={optimizer}", f"lr={rate}"]
+                configs[optimizer, rate] = parse(compose("config", chosen))
+
+    def trial(chosen: dict[str, Any]) -> None:
+        import torch
+
+        from sweeps.build import build_trainer
+
+        torch.set_num_threads(1)
+        trainer, _ = build_trainer(configs[chosen["optimizer"], chosen["lr"]])
+        for report in trainer.run():
+            if report.epoch_done or trainer.diverged:
+                value = report.metrics.get("val_accuracy", math.nan)
+                tune.report({"val_accuracy": value if math.isfinite(value) else 0.0})
+
+    ray.init(num_cpus=AT_ONCE, include_dashboard=False)
+    scheduler = ASHAScheduler(max_t=EPOCHS, grace_period=1, reduction_factor=3)
+    callback = MLflowLoggerCallback(
+        tracking_uri=f"sqlite:///{Path.cwd()}/ray.db", experiment_name=f"ray-{seed}"
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1}),
+        param_space={
+            "optimizer": tune.grid_search(list(OPTIMIZERS)),
+            "lr": tune.grid_search(rates(seed)),
+        },
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, metric="val_accuracy", mode="max", reuse_actors=True
+        ),
+        run_config=tune.RunConfig(storage_path=str(Path.cwd() / "ray"), callbacks=[callback]),
+    )
+    frames = [result.metrics_dataframe for result in tuner.fit()]
+    assert all(frame is not None for frame in frames)
+    print(
+        json.dumps(
+            [
+                {"times": list(f["timestamp"]), "values": list(f["val_accuracy"])}
+                for f in frames
+                if f is not None
+            ],
+            default=float,
+        )
+    )
 
 
 def time_to(result: dict[str, Any], target: float) -> float:
@@ -85,42 +183,45 @@ def time_to(result: dict[str, Any], target: float) -> float:
 def compare(data: list[str], seeds: int, rivals: int, folder: Path) -> None:
     """Runs the arms in turn, seed by seed, and prints what came out."""
     child(["-m", "sweeps.train", *data, "epochs=1", "name=warm"], folder)  # database, cache
-    head = f"{'seed':>4}{'epochs':>8}{'ratio':>7}{'points behind':>15}{'test behind':>13}"
-    print(f"{head}{'seconds':>9}{'ratio':>7}{'to target':>11}{'ratio':>7}{'of hydra':>10}")
-    rows = []
+    against = ["hydra", *(["ray"] if importlib.util.find_spec("ray") else [])]
+    if "ray" not in against:
+        print("ray is left out: Ray is not installed")
+    head = f"{'seed':>4}{'arm':>7}{'epochs':>8}{'ratio':>7}{'points behind':>15}{'seconds':>9}{'ratio':>7}"
+    print(f"{head}{'to target':>11}{'asha / it':>11}")
+    ratios: dict[str, list[float]] = {}
+    behind = []
     for seed in range(seeds):
-        order = [arm for arm in ARMS if arm != "hydra" or seed < rivals]
-        found = {arm: measure(arm, seed, data, folder) for arm in order[:: 1 if seed % 2 else -1]}
+        arms = ["grid", "asha", *(against if seed < rivals else [])]
+        found = {arm: measure(arm, seed, data, folder) for arm in arms[:: 1 if seed % 2 else -1]}
         grid, asha = found["grid"], found["asha"]
-        assert grid["runs"] == asha["runs"] == len(OPTIMIZERS) * len(RATES)
         target = grid["best"] - 0.01
-        row = {
-            "epochs": asha["epochs"] / grid["epochs"],
-            "behind": 100 * (grid["best"] - asha["best"]),
-            "test": 100 * (grid["test"] - asha["test"]),
-            "seconds": asha["seconds"] / grid["seconds"],
-            "target": time_to(asha, target) / time_to(grid, target),
-        }
-        if "hydra" in found:
-            row["hydra"] = time_to(asha, target) / time_to(found["hydra"], target)
-        rows.append(row)
-        shown = f"{row['hydra']:>10.2f}" if "hydra" in row else ""
-        print(
-            f"{seed:>4}{asha['epochs']:>8}{row['epochs']:>7.2f}{row['behind']:>15.2f}"
-            f"{row['test']:>13.2f}{asha['seconds']:>9.1f}{row['seconds']:>7.2f}"
-            f"{time_to(asha, target):>11.1f}{row['target']:>7.2f}{shown}",
-            flush=True,
-        )
-    for key, goal in (("epochs", "0.35 or less"), ("seconds", ""), ("hydra", "0.35 or less")):
-        values = [row[key] for row in rows if key in row]
-        if values:
+        behind.append(100 * (grid["best"] - asha["best"]))
+        for arm in arms:
+            result = found[arm]
+            assert result["runs"] == len(OPTIMIZERS) * len(RATES), f"{arm}: {result['runs']} runs"
+            row = {
+                f"epochs, {arm} / grid": result["epochs"] / grid["epochs"],
+                f"seconds, {arm} / grid": result["seconds"] / grid["seconds"],
+                f"to target, asha / {arm}": time_to(asha, target) / time_to(result, target),
+            }
+            for key, value in row.items():
+                ratios.setdefault(key, []).append(value)
+            epochs, seconds, reached = row.values()
             print(
-                f"asha / {'grid' if key != 'hydra' else 'hydra to target'}, {key}:"
-                f" {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f},"
-                f" n={len(values)}{f'; goal {goal}' if goal else ''})"
+                f"{seed:>4}{arm:>7}{result['epochs']:>8}{epochs:>7.2f}"
+                f"{100 * (grid['best'] - result['best']):>15.2f}{result['seconds']:>9.1f}"
+                f"{seconds:>7.2f}{time_to(result, target):>11.1f}{reached:>11.2f}",
+                flush=True,
             )
-    near = sum(row["behind"] <= 0.5 for row in rows)
-    print(f"winner within 0.5 points of the grid's: {near} of {len(rows)} (goal 9 of 10)")
+    for key, values in ratios.items():
+        if set(values) != {1.0}:  # an arm against itself
+            goal = f"; goal {GOALS[key]}" if key in GOALS else ""
+            print(
+                f"{key}: {statistics.median(values):.2f}"
+                f" ({min(values):.2f} to {max(values):.2f}, n={len(values)}{goal})"
+            )
+    near = sum(points <= 0.5 for points in behind)
+    print(f"asha's winner within 0.5 points of the grid's: {near} of {seeds} (goal 9 of 10)")
 
 
 def controller(folder: Path, trials: int) -> None:
@@ -194,10 +295,14 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder with train/ and test/; else digits")
     parser.add_argument("--per-class", type=int, default=300, help="training images a class (300)")
     parser.add_argument("--seeds", type=int, default=10, help="how often all is repeated (10)")
-    parser.add_argument("--rivals", type=int, default=3, help="seeds with Hydra's own sweeper (3)")
+    parser.add_argument("--rivals", type=int, default=3, help="seeds with hydra and ray (3)")
     parser.add_argument("--controller", action="store_true", help="time the controller alone")
     parser.add_argument("--trials", type=int, default=100, help="for --controller (100)")
+    parser.add_argument("--ray", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.ray:
+        run_ray(arguments.seeds, arguments.ray)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if arguments.controller:
