@@ -72,6 +72,7 @@ class LocalLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        self._jobs: Any = None
         if not self.plan:
             self.pool.warm_up()
 
@@ -105,9 +106,10 @@ class LocalLauncher(Launcher):
     ) -> Any:
         """Returns a job for `launch_in`; it is composed when it starts."""
         from sweeps.launching import Job
-        from sweeps.launching.hydra_job import hydra_job
+        from sweeps.launching.hydra_job import HydraJobs
 
-        make = functools.partial(hydra_job, self, overrides, number)
+        self._jobs = self._jobs or HydraJobs(self)
+        make = functools.partial(self._jobs.compose, overrides, number)
         return Job(number, make, log=str(log) if log else None, kind=kind)
 
     def launch_in(self, next_job: Callable[[], Any], **how: Any) -> "Sequence[JobReturn]":

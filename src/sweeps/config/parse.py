@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import re
 from typing import Any
@@ -195,7 +196,7 @@ def _check_trusted(path: str, target: Any, trusted: tuple[str, ...]) -> None:
 def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, Any]:
     """Returns `values` converted to the field types of `schema`."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        merged = OmegaConf.merge(_fields(schema), values)
         container = OmegaConf.to_container(merged, throw_on_missing=True)
     except ConfigKeyError as error:
         key = str(error.key)
@@ -216,6 +217,12 @@ def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, An
             if key != "lr" and isinstance(number, float) and not math.isfinite(number):
                 raise BadInputError(f"{prefix}{key}={number} must be a finite number.")
     return typed
+
+
+@functools.cache
+def _fields(schema: type) -> DictConfig:
+    fields: DictConfig = OmegaConf.structured(schema)
+    return fields
 
 
 def _wrong_type(key: str, reason: str) -> str:

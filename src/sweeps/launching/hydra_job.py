@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
+import cloudpickle
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
@@ -14,44 +15,61 @@ from omegaconf import DictConfig, open_dict
 from sweeps.errors import RunFailedError
 
 if TYPE_CHECKING:
-    from hydra.types import HydraContext, TaskFunction
-
     from sweeps.launching.pool import Ended
 
 
 @dataclass(frozen=True)
 class HydraJob:
-    """One composed config and what to do with it."""
+    """One composed config and what to do with it.
+
+    Attributes:
+        config: Of the job.
+        program: The task function, Hydra's context and its singletons, pickled.
+    """
 
     config: DictConfig
-    task_function: TaskFunction
-    hydra_context: HydraContext
-    singletons: Any
+    program: bytes
 
     def __call__(self) -> JobReturn:
         """Runs the task as Hydra's own launchers do."""
+        task_function, hydra_context, singletons = cloudpickle.loads(self.program)
         setup_globals()
-        Singleton.set_state(self.singletons)
-        HydraConfig.instance().set_config(self.config)
+        # Hydra sends no plugins and looks for them again, in every installed package.
+        singletons["instances"][Plugins] = Plugins.instance()
+        Singleton.set_state(singletons)
         return run_job(
-            hydra_context=self.hydra_context,
+            hydra_context=hydra_context,
             config=self.config,
-            task_function=self.task_function,
+            task_function=task_function,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
 
 
-def hydra_job(launcher: Any, overrides: list[str], number: int) -> HydraJob:
-    """Composes one job of a launcher that has been set up."""
-    setup_globals()
-    configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)
-    Path(str(launcher.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
-    with open_dict(config):
-        config.hydra.job.id = str(number)
-        config.hydra.job.num = number
-    return HydraJob(config, launcher.task_function, launcher.hydra_context, Singleton.get_state())
+class HydraJobs:
+    """Composes the jobs of a launcher that has been set up; what they share is pickled once.
+
+    Args:
+        launcher: Its master config names the folder, which is made.
+    """
+
+    def __init__(self, launcher: Any) -> None:
+        self._master: DictConfig = launcher.config
+        self._loader = launcher.hydra_context.config_loader
+        setup_globals()
+        configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+        Path(str(self._master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        self._program: bytes = cloudpickle.dumps(
+            (launcher.task_function, launcher.hydra_context, Singleton.get_state())
+        )
+
+    def compose(self, overrides: list[str], number: int) -> HydraJob:
+        """Returns the job with these overrides."""
+        config = self._loader.load_sweep_config(self._master, overrides)
+        with open_dict(config):
+            config.hydra.job.id = str(number)
+            config.hydra.job.num = number
+        return HydraJob(config, self._program)
 
 
 def as_job_return(ended: Ended) -> JobReturn:

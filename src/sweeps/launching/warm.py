@@ -9,18 +9,27 @@ import gc
 from pathlib import Path
 
 import cloudpickle  # noqa: F401
+import hydra._internal.logging_config
 import hydra.core.utils  # noqa: F401
+import numpy.ctypeslib  # noqa: F401
+import safetensors.torch  # noqa: F401
 import torch._dynamo
 import torch._inductor.config  # noqa: F401 - every optimizer imports them, for seconds
+from hydra.core.plugins import Plugins
 
+import sweeps.asking
 import sweeps.build
 import sweeps.checkpoint
 import sweeps.data.sources
+import sweeps.launching.hydra_job
 import sweeps.launching.worker
+import sweeps.models
+import sweeps.numerics
 import sweeps.runner  # noqa: F401
 from sweeps.standing import code_digest
 from sweeps.tracking.environment import capture_environment, capture_git
 
+Plugins.instance()  # looks through all installed packages for plugins of Hydra
 capture_environment()
 capture_git(Path.cwd())
 code_digest(())
