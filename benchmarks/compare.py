@@ -125,16 +125,20 @@ def make_store(database: Path, records: list[RunRecord], points: int) -> None:
 def insert_run(
     connection: sqlite3.Connection, row: dict[str, object], record: RunRecord, points: int
 ) -> None:
-    own = {"run_uuid": record.key, "name": record.name, "status": "FINISHED"}
+    own: dict[str, object] = {"run_uuid": record.key, "name": record.name, "status": "FINISHED"}
     own |= {"start_time": record.started_ms, "end_time": record.ended_ms}
     insert(connection, "runs", [row | own])
     params = {**record.params, **record.choices}
-    texts = [{"key": k, "value": str(v), "run_uuid": record.key} for k, v in params.items()]
-    insert(connection, "params", texts)
+    words: list[dict[str, object]] = [
+        {"key": k, "value": str(v), "run_uuid": record.key} for k, v in params.items()
+    ]
+    insert(connection, "params", words)
     tags = {"sweeps.key": record.key, "sweeps.identity": record.identity}
     tags |= {"sweeps.outcome": "finished", "sweeps.sweep": "big", "mlflow.runName": record.name}
-    texts = [{"key": k, "value": v, "run_uuid": record.key} for k, v in tags.items()]
-    insert(connection, "tags", texts)
+    labels: list[dict[str, object]] = [
+        {"key": k, "value": v, "run_uuid": record.key} for k, v in tags.items()
+    ]
+    insert(connection, "tags", labels)
     last = {"run_uuid": record.key, "is_nan": 0, "step": points, "timestamp": record.ended_ms}
     found = {**record.metrics, "best_val_accuracy": record.objective_value}
     latest = [last | {"key": k, "value": v} for k, v in found.items()]

@@ -10,12 +10,15 @@ setting ended with the same weights, bit by bit.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from typing import TYPE_CHECKING
 
+from arms import parser_of
+
 if TYPE_CHECKING:
+    import argparse
+
     from sweeps.config import Config
     from sweeps.loop import Trainer
 
@@ -63,9 +66,7 @@ def train(config: Config) -> tuple[float, str]:
 
 def main() -> None:
     """Measures both settings and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=64)

@@ -30,10 +30,18 @@ import random
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from throughput import child, link_images
+from arms import child, link_images, parser_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sweeps.agenda import Agenda
+    from sweeps.asking import Reported
+    from sweeps.study import Cell
 
 OPTIMIZERS = ("sgd", "sgd_momentum", "adam")
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -177,7 +185,10 @@ def run_ray(seed: int, typed: list[str]) -> None:
 
 def time_to(result: dict[str, Any], target: float) -> float:
     """Returns the seconds until an evaluation reached the target; all of them where none did."""
-    return next((at for at, value in result["evaluations"] if value >= target), result["seconds"])
+    reached: float = next(
+        (at for at, value in result["evaluations"] if value >= target), result["seconds"]
+    )
+    return reached
 
 
 def compare(data: list[str], seeds: int, rivals: int, folder: Path) -> None:
@@ -225,73 +236,91 @@ def compare(data: list[str], seeds: int, rivals: int, folder: Path) -> None:
 
 
 def controller(folder: Path, trials: int) -> None:
-    """Times what the controller does for each trial: propose, compose, judge, write down."""
-    code = CONTROLLER.replace("TRIALS", str(trials)).replace("FOLDER", str(folder))
-    print(child(["-c", code], folder))
+    """Times what the controller does for each trial: propose, compose, judge, write down.
+
+    The runs are played: each writes the points and the record of one that learned at a random pace.
+    """
+    agenda = agenda_of(
+        "hydra/sweeper=search",
+        *("search=asha", f"trials={trials}", f"epochs={EPOCHS}", "optimizer=sgd,adam"),
+        *("lr=tag(log, interval(1e-4, 1))", "name=controller", f"output_dir={folder}"),
+    )
+    chance = random.Random(0)
+    pace: dict[Path, float] = {}
+    spent: list[float] = []
+    after_run: list[float] = []
+
+    def timed(function: Callable[..., Any], *arguments: Any) -> Any:
+        started = time.perf_counter()
+        answer = function(*arguments)
+        spent.append(time.perf_counter() - started)
+        return answer
+
+    while (cell := timed(agenda.next)) is not None:
+        play(cell, pace.setdefault(cell.folder, chance.random()), partial(timed, agenda.answer))
+        timed(agenda.ended, cell)
+        after_run.append(sum(spent))
+    whole, half = after_run[-1] / len(pace), after_run[len(after_run) // 2] / (len(pace) / 2)
+    print(
+        f"{len(pace)} trials, {1000 * whole:.1f} ms of the controller a trial (goal 50 or less);"
+        f" the first half {1000 * half:.1f} ms"
+    )
 
 
-CONTROLLER = """
-import statistics, time
-from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
-from hydra.core.hydra_config import HydraConfig
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
-from hydra._internal.callbacks import Callbacks
-from hydra.types import HydraContext, RunMode
-from sweeps.config.composer import Composer
-from sweeps.config.hydra_setup import prepare_hydra
-from sweeps.config import identity
-from sweeps.paths import conf_dir
-from sweeps.records import RunRecord
-from sweeps.asking import Reported
-from sweeps.sweep import _agenda
+def play(cell: Cell, pace: float, answer: Callable[[Cell, Reported], bool]) -> None:
+    """Writes what a run would write, until it is whole or told to stop."""
+    from sweeps.asking import Reported
+    from sweeps.config import identity
+    from sweeps.records import RunRecord
 
-prepare_hydra()
-loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
-typed = ["hydra/sweeper=search", "search=asha", "trials=TRIALS", "epochs=9", "optimizer=sgd,adam",
-         "lr=tag(log, interval(1e-4, 1))", "name=c", "output_dir=FOLDER/out"]
-master = loader.load_configuration("config", typed, RunMode.MULTIRUN)
-context = HydraContext(config_loader=Composer(loader), callbacks=Callbacks(master))
-agenda = _agenda(typed[1:], True, None, context, master)
-spent, runs = [], []
-chance = __import__("random").Random(0)
-quality = {}
-
-def timed(function, *arguments):
-    started = time.perf_counter()
-    answer = function(*arguments)
-    spent.append(time.perf_counter() - started)
-    return answer
-
-while (cell := timed(agenda.next)) is not None:
-    score = quality.setdefault(cell.folder, chance.random())
-    record = RunRecord(key="k", identity=identity(cell.config), name=cell.name, status="FINISHED",
-                       objective="val_accuracy", started_ms=0, epochs=9, steps=90, outcome="finished")
+    record = RunRecord(
+        key=cell.folder.name,
+        identity=identity(cell.config),
+        name=cell.name,
+        status="FINISHED",
+        objective="val_accuracy",
+        started_ms=0,
+        epochs=EPOCHS,
+        steps=10 * EPOCHS,
+        outcome="finished",
+    )
     known = cell.load()
     epoch = known.epochs_done if known else 0
     with cell.paths.metrics.open("a") as file:
-        while record.outcome == "finished" and epoch < 9:
+        while record.outcome == "finished" and epoch < EPOCHS:
             epoch += 1
-            value = score * epoch / 9
-            file.write('{"key": "val_accuracy", "value": %r, "step": %d, "time_ms": 0}\\n'
-                       % (value, epoch * 10))
-            if epoch < 9 and not timed(agenda.answer, cell, Reported(epoch, 9, value)):
+            value = pace * epoch / EPOCHS
+            point = {"key": "val_accuracy", "value": value, "step": 10 * epoch, "time_ms": 0}
+            file.write(f"{json.dumps(point)}\n")
+            if epoch < EPOCHS and not answer(cell, Reported(epoch, EPOCHS, value)):
                 record.outcome = "pruned"
-    record.objective_value, record.epochs_done = score * epoch / 9, epoch
+    record.objective_value, record.epochs_done = pace * epoch / EPOCHS, epoch
     record.save(cell.paths)
-    timed(agenda.ended, cell)
-    runs.append(sum(spent))
-print(f"{len(quality)} trials, {1000 * runs[-1] / len(quality):.1f} ms of the controller a trial (goal 50"
-      f" or less); the first half {1000 * runs[len(runs) // 2] / (len(quality) / 2):.1f} ms")
-"""
+
+
+def agenda_of(*typed: str) -> Agenda:
+    """Returns what a command would run, as Hydra hands it to our sweeper."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.types import HydraContext, RunMode
+
+    from sweeps.config.composer import Composer
+    from sweeps.config.hydra_setup import prepare_hydra
+    from sweeps.paths import conf_dir
+    from sweeps.sweep import agenda_for
+
+    prepare_hydra()
+    loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+    master = loader.load_configuration("config", list(typed), RunMode.MULTIRUN)
+    context = HydraContext(config_loader=Composer(loader), callbacks=Callbacks(master))
+    words = [word for word in typed if not word.startswith("hydra/")]
+    return agenda_for(words, searching=True, launcher=None, hydra_context=context, master=master)
 
 
 def main() -> None:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=Path, help="folder with train/ and test/; else digits")
     parser.add_argument("--per-class", type=int, default=300, help="training images a class (300)")
     parser.add_argument("--seeds", type=int, default=10, help="how often all is repeated (10)")

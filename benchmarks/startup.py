@@ -10,7 +10,6 @@ step, on the embedded digits, with a database that exists already.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -18,7 +17,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from throughput import child, interleaved, print_ratio
+from arms import child, interleaved, parser_of, print_ratio
 
 COMMANDS = {
     "import hydra": ["-c", "import hydra"],
@@ -48,9 +47,7 @@ def first_step(tracking: str, folder: Path) -> float:
 
 def main() -> None:
     """Measures all arms and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="times each arm is run (5)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -51,7 +51,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughput import BATCH, child, interleaved, link_images, make_images, print_ratio
+from arms import (
+    BATCH,
+    child,
+    environment,
+    interleaved,
+    link_images,
+    make_images,
+    notes_model,
+    parser_of,
+    print_ratio,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,10 +215,7 @@ def notes(root: Path, *, optimizer: str, lr: float, epochs: int, uri: str) -> fl
     train = DataLoader(ImageFolder(str(root / "train"), ToTensor()), BATCH, shuffle=True)
     test_images = ImageFolder(str(root / "test"), ToTensor())
     test = DataLoader(test_images, BATCH)
-    layers: list[nn.Module] = []
-    for narrow, wide in ((3, 32), (32, 32), (32, 64)):
-        layers += [nn.Conv2d(narrow, wide, 5, padding=2), nn.MaxPool2d(2)]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.Linear(64, 10))
+    model = notes_model()
     criterion = nn.CrossEntropyLoss()
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
     stepper = kind(model.parameters(), lr=lr)
@@ -277,16 +284,22 @@ def cost_of_many(folder: Path, n: int, rounds: int) -> None:
         child(["-m", "sweeps.train", "-m", *settings], folder)
         return time.perf_counter() - started
 
+    def one_cell(tracking: str) -> float:
+        return sweep(1, tracking, f"one{time.time_ns()}")
+
     def all_cells(tracking: str) -> float:
         names[tracking].append(f"many{time.time_ns()}")
+        return sweep(n, tracking, names[tracking][-1])
+
+    def again(tracking: str) -> float:
         return sweep(n, tracking, names[tracking][-1])
 
     arms: dict[str, Callable[[], float]] = {}
     for tracking in names:
         sweep(1, tracking, f"first{tracking}")  # byte code, file cache, database
-        arms[f"1, {tracking}"] = lambda t=tracking: sweep(1, t, f"one{time.time_ns()}")
+        arms[f"1, {tracking}"] = partial(one_cell, tracking)
         arms[f"{n}, {tracking}"] = partial(all_cells, tracking)
-        arms[f"again, {tracking}"] = lambda t=tracking: sweep(n, t, names[t][-1])
+        arms[f"again, {tracking}"] = partial(again, tracking)
     seconds = interleaved(arms, rounds)
     print(f"{n} cells of one epoch of a linear model on 512 synthetic images")
     print(f"{'cells, tracking':18}{'n':>3}{'median s':>10}{'least':>9}{'most':>9}")
@@ -448,12 +461,6 @@ def pss(pids: Sequence[int], *, of: str | None = None) -> float:
 # The command
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Returns the environment of a child, see `throughput.child`."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    return env | {"SWEEPS_CACHE": str(folder / "cache")}
-
-
 def sweep_folder(folder: Path, name: str) -> Path:
     """Returns the folder of a sweep that ran in `folder`."""
     return folder / "outputs" / "sweeps" / name
@@ -479,9 +486,7 @@ def one_arm(arguments: argparse.Namespace) -> None:
 
 def parsed() -> argparse.Namespace:
     """Returns what was typed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=Path, help="folder with train/ and test/")
     parser.add_argument("--per-class", type=int, default=300, help="training images (300)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each cell (2)")

@@ -21,60 +21,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arms import (
+    BATCH,
+    child,
+    interleaved,
+    link_images,
+    make_images,
+    notes_model,
+    parser_of,
+    print_ratio,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCH = 64
 RATE = 0.01
-RATIOS = (("notes", "ours", "at least 1.25"), ("ours", "bare", "1.03 or less"))
-RATIOS += (("mlflow", "ours", "1.02 or less"),)
-
-
-def interleaved(arms: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds of each arm in each round; every other round goes backwards."""
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds):
-        names = list(arms) if number % 2 == 0 else list(arms)[::-1]
-        for name in names:
-            seconds[name].append(arms[name]())
-            print(f"  round {number + 1}: {name} {seconds[name][-1]:.2f} s", file=sys.stderr)
-    return seconds
-
-
-def print_ratio(seconds: dict[str, list[float]], over: str, under: str, goal: str) -> None:
-    """Prints the median of over / under within each round, with its spread."""
-    ratios = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
-    print(
-        f"{over} / {under}: {statistics.median(ratios):.3f}"
-        f"  ({min(ratios):.3f} to {max(ratios):.3f}, n={len(ratios)}; goal {goal})"
-    )
-
-
-def child(arguments: list[str], folder: Path) -> str:
-    """Runs Python in `folder` with a cache of its own and returns what it printed."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    env["SWEEPS_CACHE"] = str(folder / "cache")
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=env,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+RATIOS = (
+    ("notes", "ours", "at least 1.25"),
+    ("ours", "bare", "1.03 or less"),
+    ("mlflow", "ours", "1.02 or less"),
+)
 
 
 def overrides(root: Path, *, epochs: int, threads: int) -> list[str]:
@@ -106,10 +78,7 @@ def arm_notes(root: Path, *, epochs: int) -> float:
 
     train = DataLoader(ImageFolder(str(root / "train"), ToTensor()), BATCH, shuffle=True)
     test = DataLoader(ImageFolder(str(root / "test"), ToTensor()), BATCH)
-    layers: list[nn.Module] = []
-    for narrow, wide in ((3, 32), (32, 32), (32, 64)):
-        layers += [nn.Conv2d(narrow, wide, 5, padding=2), nn.MaxPool2d(2)]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.Linear(64, 10))
+    model = notes_model()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     started, step = 0.0, 0
@@ -162,7 +131,7 @@ def arm_bare(settings: list[str], *, epochs: int) -> float:
         if epoch == 1:
             started = time.perf_counter()
         model.train()
-        for chosen in torch.randperm(len(train)).split(BATCH):
+        for chosen in torch.split(torch.randperm(len(train)), BATCH):
             optimizer.zero_grad()
             loss = criterion(model(as_input(train.images[chosen])), train.labels[chosen])
             loss.backward()
@@ -170,33 +139,12 @@ def arm_bare(settings: list[str], *, epochs: int) -> float:
             loss.item()
         model.eval()
         with torch.no_grad():
-            for images, labels in zip(test.images.split(500), test.labels.split(500), strict=True):
+            parts = (torch.split(tensor, 500) for tensor in (test.images, test.labels))
+            for images, labels in zip(*parts, strict=True):
                 outputs = model(as_input(images))
                 criterion(outputs, labels).item()
                 (outputs.argmax(1) == labels).sum().item()
     return time.perf_counter() - started
-
-
-def link_images(source: Path, root: Path, per_class: int) -> None:
-    """Links the first images of each class, a fifth as many for test."""
-    for part, count in (("train", per_class), ("test", max(1, per_class // 5))):
-        for folder in sorted(path for path in (source / part).iterdir() if path.is_dir()):
-            (root / part / folder.name).mkdir(parents=True)
-            for image in sorted(folder.iterdir())[:count]:
-                (root / part / folder.name / image.name).symlink_to(image.absolute())
-
-
-def make_images(root: Path, per_class: int) -> None:
-    """Writes small JPEG files of smooth noise, ten classes."""
-    from PIL import Image
-
-    chance = random.Random(0)
-    for part, count in (("train", per_class), ("test", max(1, per_class // 5))):
-        for name in range(10):
-            (root / part / f"class{name}").mkdir(parents=True)
-            for number in range(count):
-                small = Image.frombytes("RGB", (8, 8), chance.randbytes(192))
-                small.resize((32, 32)).save(root / part / f"class{name}" / f"{number:04}.jpg")
 
 
 def one_arm(arguments: argparse.Namespace) -> None:
@@ -214,9 +162,7 @@ def one_arm(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measures all arms and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=Path, help="folder with train/ and test/")
     parser.add_argument("--per-class", type=int, default=500, help="training images (500)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of each arm, from 2 (3)")

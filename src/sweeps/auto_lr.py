@@ -62,7 +62,7 @@ def pick_for_run(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> float:
 def resolve_rates(
     grid: Sequence[list[str]],
     *,
-    launcher: Launcher,
+    launcher: Launcher | None,
     hydra_context: HydraContext,
     master: DictConfig,
 ) -> list[list[str]]:
@@ -126,7 +126,7 @@ def _refuse_plan(tests: Sequence[RunRequest]) -> None:
             )
 
 
-def _run_all(tests: Sequence[RunRequest], launcher: Launcher) -> None:
+def _run_all(tests: Sequence[RunRequest], launcher: Launcher | None) -> None:
     """Runs those range tests that have no pick yet, one after another: each has the machine."""
     _refuse_plan(tests)
     missing = [test for test in tests if Suggestion.load(RunPaths(test.folder)) is None]

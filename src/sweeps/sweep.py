@@ -71,7 +71,13 @@ def run_sweep(
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    agenda = _agenda(arguments, searching, launcher, hydra_context, master)
+    agenda = agenda_for(
+        arguments,
+        searching=searching,
+        launcher=launcher,
+        hydra_context=hydra_context,
+        master=master,
+    )
     config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
     if config.plan:
         show_plan(agenda, paths)
@@ -101,13 +107,15 @@ def run_sweep(
     return returns
 
 
-def _agenda(
+def agenda_for(
     arguments: Sequence[str],
+    *,
     searching: bool,
-    launcher: Launcher,
+    launcher: Launcher | None,
     hydra_context: HydraContext,
     master: DictConfig,
 ) -> Agenda:
+    """Returns what a sweep runs next: all of a grid, or what a search proposes. See `run_sweep`."""
     space = parse_space(arguments, hydra_context, master)
     if not searching:
         _refuse_search_settings(arguments)
