@@ -34,7 +34,7 @@ def test_a_run_comes_back_from_the_store_alone(tmp_path: Path) -> None:
     sent += [point("loss", 0.1 + 0.2, 4), point("loss", 1 / 3, 4, time_ms=2)]
     sent += [point("system/cpu", 1.0, 1), point("best_loss", 0.5, 0)]
     sent += [point("settings/lr", 0.1, 0)]
-    store.log_points(run_id, sent)
+    store.log(run_id, points=sent)
     for name in ("config.yaml", "run.json", "uncommitted.diff"):
         (tmp_path / name).write_text(name)
     store.log_files(run_id, [(tmp_path / "config.yaml", "config")])

@@ -104,9 +104,9 @@ def tag_both(place: Place, folder: Path, original: Original, verdict: Verdict) -
     store = Store(place.uri, experiment_name(_tracking(place)), None)
     store.connect()
     named = place.original_id or original.record.key
-    store.set_tags(
+    store.log(
         repeat_id,
-        {
+        tags={
             "sweeps.reproduces": named,
             "sweeps.verdict": verdict.short,
             "mlflow.source.name": "sweeps.reproduce",
@@ -117,7 +117,7 @@ def tag_both(place: Place, folder: Path, original: Original, verdict: Verdict) -
     if place.original_id is None:
         return False
     tags = {"sweeps.reproduced": verdict.short, "sweeps.reproduced_by": repeat_id}
-    store.set_tags(place.original_id, tags)
+    store.log(place.original_id, tags=tags)
     return True
 
 

@@ -7,45 +7,35 @@ store is locked, slow or gone the training does not notice, and what is missing 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import getpass
-import json
 import logging
 import os
 import re
 import shlex
 import threading
 import time
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.paths import RunPaths, SweepPaths, range_tests, read_json, replace_json
-from sweeps.points import Mark, read_new
-from sweeps.records import RunRecord, SweepRecord
-from sweeps.results import is_finite, maximised
-from sweeps.tracking.store import PARENT_TAG, RANGE_TEST_TAG, SETTING, Store
-from sweeps.tracking.view import VIEW_TAG, links, runs_view
+from sweeps.tracking.pushing import Pusher
+from sweeps.tracking.store import Store
+from sweeps.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from sweeps.config import Config
+    from sweeps.paths import RunPaths, SweepPaths
 
 log = logging.getLogger(__name__)
 
 PUSH_EVERY_S = 2.0
 IMPORT_TIMEOUT_S = 120.0
 SERVER_TIMEOUT_S = 10.0
-GIVE_UP_ROUND_AFTER_S = 10.0
 TRY_AGAIN_FOR_S = 15.0
 QUIET_S = 4.0
-MEASURING_ENDS_WITHIN_S = 2.0
 OTHERWISE = "name another with tracking.uri=..., or type tracking=none"
-COUNTED = ("finished", "diverged", "pruned", "failed")
 LEAVE_WITHIN_S = 6.0
 """On Ctrl-C: what the store does not take in this time is sent by the next command."""
 
@@ -107,17 +97,15 @@ class Mirror:
         self._experiment = experiment_name(config)
         local = self._uri.startswith("sqlite:")
         self._artifacts = output_dir.absolute() / "artifacts" if local else None
-        self._store: Store | None = None
+        self._system = SystemMetrics(self._uri, config.system_metrics_after_s)
+        self._pusher: Pusher | None = None
         self._error: Exception | None = None
         self._imported, self._connected = threading.Event(), threading.Event()
         self._closing = threading.Event()
         self._runs: list[RunPaths] = []
         self._sweeps: list[SweepPaths] = []
-        self._monitors: dict[str, Any] = {}
         self._away = False
         self._failures: list[Exception] = []
-        self._closed: dict[Path, int] = {}
-        self._round_started = 0.0
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
 
     def start(self) -> None:
@@ -183,15 +171,14 @@ class Mirror:
                 "MLflow does not have everything yet. Send it later with: python -m sweeps.sync %s",
                 shlex.join(folders),
             )
-        for run_id in list(self._monitors):
-            self._stop_measuring(run_id)
+        self._system.close()
 
     def _work(self) -> None:
         try:
             store = Store(self._uri, self._experiment, self._artifacts)
             self._imported.set()
             store.connect()
-            self._store = store
+            self._pusher = Pusher(store, self._system)
         except Exception as error:
             self._error = error
             return
@@ -200,7 +187,7 @@ class Mirror:
             self._connected.set()
         while True:
             last = self._closing.wait(PUSH_EVERY_S)
-            self._push_all()
+            self._push()
             if last:
                 self._try_again()
                 return
@@ -210,14 +197,11 @@ class Mirror:
         deadline = time.monotonic() + TRY_AGAIN_FOR_S
         while self._failures and time.monotonic() < deadline:
             time.sleep(1)
-            self._push_all()
+            self._push()
 
-    def _push_all(self) -> None:
-        self._failures, self._round_started = [], time.monotonic()
-        for paths in self._runs:
-            self._attempt(functools.partial(self._push_alone, paths))
-        for sweep in self._sweeps:
-            self._attempt(functools.partial(self._push_sweep, sweep))
+    def _push(self) -> None:
+        assert self._pusher is not None
+        self._failures = self._pusher.push(self._runs, self._sweeps)
         if self._failures and not self._away:
             log.warning(
                 "MLflow does not take the points (%s). The run goes on; they are kept in"
@@ -225,243 +209,6 @@ class Mirror:
                 _short(self._failures[0]),
             )
         self._away = bool(self._failures)
-
-    def _attempt(self, push: Callable[[], None]) -> None:
-        """Lets one bad folder not keep the others out, without waiting long for a dead store."""
-        if self._failures and time.monotonic() - self._round_started > GIVE_UP_ROUND_AFTER_S:
-            return
-        try:
-            push()
-        except Exception as error:
-            self._failures.append(error)
-
-    def _sent(self, path: Path) -> dict[str, Any]:
-        """Returns what this experiment has; what another or a deleted store had counts nothing."""
-        assert self._store is not None
-        sent = read_json(path) or {}
-        return sent if sent.get("experiment") == self._store.experiment_key else {}
-
-    def _push_sweep(self, paths: SweepPaths) -> None:
-        assert self._store is not None
-        record = SweepRecord.load(paths)
-        if record is None:
-            return
-        sent = self._sent(paths.mirror)
-        run_id = sent.get("run_id")
-        # A command can begin and end between two looks: its end tells it from the one before.
-        again = sent.get("closed") and sent.get("ended_ms") != record.ended_ms
-        if run_id is None or again:
-            tags = {"sweeps.sweep": record.name, "sweeps.command": record.command}
-            run_id = self._store.find_or_create_run(
-                key=record.key,
-                name=record.name,
-                tags={**_source_tags(), **tags},
-                params={"objective": record.objective},
-                start_ms=record.started_ms,
-            )
-            sent = {"run_id": run_id, "experiment": self._store.experiment_key}
-            replace_json(paths.mirror, sent)
-        below = {PARENT_TAG: run_id, "sweeps.sweep": record.name}
-        for cell in paths.cells():
-            self._attempt(functools.partial(self._push_run, cell, below))
-        for test in range_tests(paths.folder):
-            self._attempt(functools.partial(self._push_range_test, test, run_id))
-        if record.status != "RUNNING" and not sent.get("closed"):
-            self._store.log_files(
-                run_id,
-                [(p, None) for p in (paths.results_csv, paths.results_markdown, paths.multirun)],
-            )
-            figures = [(path, "figures") for path in sorted(paths.figures.glob("*.svg"))]
-            self._store.log_files(run_id, [(paths.report, None), *figures])
-            said = paths.note if paths.note.exists() else paths.results_markdown
-            cells = [known for run in paths.cells() if (known := RunRecord.load(run))]
-            self._store.log_points(run_id, _summary(record, cells))
-            if said.exists():
-                # The answer first: MLflow cuts a long note at its end.
-                note = f"{said.read_text()}\n\n`{record.command}`"
-                note = f"{self._share_view(record, run_id, cells)}\n\n{note}"
-                self._store.set_tags(run_id, {"mlflow.note.content": note})
-            self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
-            replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
-
-    def _share_view(self, record: SweepRecord, run_id: str, cells: list[RunRecord]) -> str:
-        assert self._store is not None
-        state = runs_view(run_id, record.objective, cells)
-        self._store.set_experiment_tag(f"{VIEW_TAG}{record.key}", state)
-        return links(self._store.experiment_key.partition("@")[0], run_id, record.key)
-
-    def _push_alone(self, paths: RunPaths) -> None:
-        """Sends a run that is no part of a sweep, and its range test below it."""
-        self._push_run(paths, {})
-        run_id: str | None = self._sent(paths.mirror).get("run_id")
-        if run_id is not None:
-            for test in range_tests(paths.folder):
-                self._attempt(functools.partial(self._push_range_test, test, run_id))
-
-    def _push_range_test(self, paths: RunPaths, parent_id: str) -> None:
-        assert self._store is not None
-        self._push_run(paths, {PARENT_TAG: parent_id, RANGE_TEST_TAG: "true"})
-        sent, found = self._sent(paths.mirror), read_json(paths.suggested_lr)
-        if found is None or "run_id" not in sent or sent.get("suggested"):
-            return
-        point = {"value": found["lr"], "step": found["steps"], "time_ms": found["time_ms"]}
-        self._store.log_points(sent["run_id"], [{"key": "suggested_lr", **point}])
-        replace_json(paths.mirror, {**sent, "suggested": True})
-
-    def _push_run(self, paths: RunPaths, tags: dict[str, str]) -> None:
-        assert self._store is not None
-        try:
-            stamp = paths.record.stat().st_mtime_ns
-        except FileNotFoundError:
-            return
-        if self._closed.get(paths.folder) == stamp:
-            return
-        record = RunRecord.load(paths)
-        if record is None:
-            return
-        sent = self._sent(paths.mirror)
-        if sent.get("closed") and sent.get("ended_ms") == record.ended_ms:
-            self._closed[paths.folder] = stamp
-            return
-        if "run_id" not in sent or sent.get("closed"):
-            sent = self._open_run(paths, record, tags)
-        points, mark = read_new(paths.metrics, Mark(sent.get("inode"), sent["offset"]))
-        if points:
-            self._store.log_points(sent["run_id"], points)
-            sent |= dataclasses.asdict(mark)
-            replace_json(paths.mirror, sent)
-        if record.status == "RUNNING":
-            self._measure_system(sent["run_id"], record)
-        else:
-            self._close_run(paths, record, sent)
-
-    def _open_run(self, paths: RunPaths, record: RunRecord, tags: dict[str, str]) -> dict[str, Any]:
-        assert self._store is not None
-        tags = {**_source_tags(), **tags, "sweeps.identity": record.identity}
-        tags |= {"sweeps.folder": str(paths.folder), "sweeps.device": record.device}
-        tags |= _trial_tags(paths)
-        if record.git:
-            tags |= {
-                "mlflow.source.git.commit": record.git["commit"],
-                "mlflow.source.git.branch": record.git["branch"],
-                "sweeps.git_dirty": str(record.git["dirty"]).lower(),
-            }
-        for key in record.replaces:
-            self._store.trash_run(key)
-        run_id = self._store.find_or_create_run(
-            key=record.key,
-            name=record.name,
-            tags=tags,
-            params={**record.params, **record.choices},
-            start_ms=record.started_ms,
-        )
-        settings = [
-            {"key": f"{SETTING}{key}", "value": value, "step": 0, "time_ms": record.started_ms}
-            for key, value in record.numbers.items()
-        ]
-        self._store.log_points(run_id, settings)
-        profile = {key: value for key, value in record.dataset.items() if key != "digest"}
-        self._store.log_dataset(
-            run_id,
-            name=record.dataset["name"],
-            digest=record.dataset["digest"],
-            profile=json.dumps(profile),
-        )
-        config = [(path, "config") for path in sorted(paths.hydra.glob("*.yaml"))]
-        self._store.log_files(
-            run_id,
-            [*config, *((path, None) for path in (paths.record, paths.environment, paths.diff))],
-        )
-        sent = {"run_id": run_id, "experiment": self._store.experiment_key, "offset": 0}
-        replace_json(paths.mirror, sent)
-        return sent
-
-    def _close_run(self, paths: RunPaths, record: RunRecord, sent: dict[str, Any]) -> None:
-        assert self._store is not None
-        run_id = sent["run_id"]
-        self._stop_measuring(run_id)
-        self._store.log_files(
-            run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
-        )
-        tags = {"sweeps.outcome": record.outcome or "unknown", **_trial_tags(paths)}
-        tags |= {"sweeps.epochs_done": str(record.epochs_done)}
-        tags |= {"sweeps.seconds": str(record.seconds)}  # MLflow's duration counts pauses too
-        if record.error is not None:
-            tags["sweeps.error"] = record.error[:5000]
-        if record.best_epoch is not None:
-            tags["sweeps.best_epoch"] = str(record.best_epoch)
-        self._store.set_tags(run_id, tags)
-        if record.objective_value is not None:
-            best = {"key": f"best_{record.objective}", "value": record.objective_value, "step": 0}
-            # The latest time is the one shown: a continued run has a better best than before.
-            ended_ms = record.ended_ms or record.started_ms
-            self._store.log_points(run_id, [best | {"time_ms": ended_ms}])
-        self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
-        replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
-
-    def _measure_system(self, run_id: str, record: RunRecord) -> None:
-        after = self._config.system_metrics_after_s
-        young = after is None or time.time() - record.started_ms / 1000 < after
-        if young or run_id in self._monitors:
-            return
-        self._monitors[run_id] = None  # one try: no measurement is worth a run's points
-        with contextlib.suppress(Exception):
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-            monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-                run_id, tracking_uri=self._uri, resume_logging=True
-            )
-            monitor.start()
-            self._monitors[run_id] = monitor
-
-    def _stop_measuring(self, run_id: str) -> None:
-        monitor = self._monitors.pop(run_id, None)
-        if monitor is not None:
-            # It waits for the store, for as long as a silent server keeps it waiting.
-            ending = threading.Thread(target=_finish, args=(monitor,), daemon=True)
-            ending.start()
-            ending.join(MEASURING_ENDS_WITHIN_S)
-
-
-def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Returns what sweeps are compared by: the best objective, and how many runs ended how."""
-    outcomes = Counter(cell.outcome for cell in cells)
-    values: dict[str, float] = {f"runs/{name}": outcomes[name] for name in COUNTED}
-    finished = [
-        cell.objective_value
-        for cell in cells
-        if cell.outcome == "finished" and is_finite(cell.objective_value)
-    ]
-    if finished:
-        pick = max if maximised(sweep.objective) else min
-        values[f"best_{sweep.objective}"] = pick(value for value in finished if value is not None)
-    # The latest time is the one shown: a sweep that was extended counts again.
-    time_ms = sweep.ended_ms or sweep.started_ms
-    return [
-        {"key": key, "value": value, "step": 0, "time_ms": time_ms} for key, value in values.items()
-    ]
-
-
-def _finish(monitor: Any) -> None:
-    with contextlib.suppress(Exception):  # no measurement is worth a message
-        monitor.finish()
-
-
-def _trial_tags(paths: RunPaths) -> dict[str, str]:
-    """Returns what a search has written down of a trial, see `sweeps.search.trials`."""
-    trial = read_json(paths.trial) or {}
-    found = {f"sweeps.{key}": trial.get(key) for key in ("rung", "reason")}
-    found["sweeps.trial"] = trial.get("number")
-    return {key: str(value) for key, value in found.items() if value not in (None, "")}
-
-
-def _source_tags() -> dict[str, str]:
-    tags = {"mlflow.source.name": "sweeps.train", "mlflow.source.type": "LOCAL"}
-    try:
-        tags["mlflow.user"] = getpass.getuser()
-    except (OSError, KeyError):  # a container without a user name
-        return tags
-    return tags
 
 
 def _short(error: Exception) -> str:

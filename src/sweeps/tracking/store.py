@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.paths import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 KEY_TAG = "sweeps.key"
@@ -21,8 +21,9 @@ PARENT_TAG = "mlflow.parentRunId"
 RANGE_TEST_TAG = "sweeps.range_test"
 """"true" on a range test: it is below what it was run for, and not to be compared with it."""
 
-POINTS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
+ITEMS_PER_REQUEST = 1000
+WORDS_PER_REQUEST = 100
+"""Params, and as many tags: MLflow's limits."""
 PARAM_LENGTH = 6000
 NAME_LENGTH = 250
 
@@ -67,26 +68,33 @@ class Store:
         return f"{self._experiment_id}@{self._created_ms}"
 
     def find_or_create_run(
-        self, *, key: str, name: str, tags: dict[str, str], params: dict[str, Any], start_ms: int
+        self,
+        *,
+        key: str,
+        name: str,
+        tags: dict[str, str],
+        params: dict[str, Any],
+        points: Sequence[dict[str, Any]] = (),
+        start_ms: int,
     ) -> str:
         """Returns the id of the run with a key, making it where there is none.
 
         The params that it does not have yet are added; a param never changes.
         """
-        run_id = self._find_run(key)
+        run_id, known = self._find_run(key), {}
         if run_id is not None:
             self._client.update_run(run_id, status="RUNNING")
-            self.set_tags(run_id, tags)
             known = self._client.get_run(run_id).data.params
         else:
-            run = self._client.create_run(
+            made = self._client.create_run(
                 self._experiment_id,
                 start_time=start_ms,
                 run_name=name[:NAME_LENGTH],
                 tags={KEY_TAG: key, **tags},
             )
-            run_id, known = str(run.info.run_id), {}
-        self._log_params(run_id, {k: v for k, v in params.items() if k not in known})
+            run_id, tags = str(made.info.run_id), {}
+        new = {key: value for key, value in params.items() if key not in known}
+        self.log(run_id, points=points, params=new, tags=tags)
         return run_id
 
     def trash_run(self, key: str) -> None:
@@ -95,19 +103,32 @@ class Store:
         if run_id is not None:
             self._client.delete_run(run_id)
 
-    def log_points(self, run_id: str, points: Sequence[dict[str, Any]]) -> None:
-        """Sends metric points with their own times; sending one again changes nothing."""
-        from mlflow.entities import Metric
+    def log(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[dict[str, Any]] = (),
+        params: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        """Sends all of it in as few requests as MLflow allows: each costs more than what is in it.
+
+        Args:
+            run_id: The run.
+            points: Of metrics, with their own times; sending one again changes nothing.
+            params: Must be new, or have the value they had.
+            tags: Replace old values.
+        """
+        from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(p["key"], p["value"], p["time_ms"], p["step"]) for p in points]
-        for batch in _batches(metrics, POINTS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=batch)
-
-    def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
-        """Sets tags, replacing old values."""
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        words = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in (params or {}).items()]
+        labels = [RunTag(key, value) for key, value in (tags or {}).items()]
+        while metrics or words or labels:
+            these, those = words[:WORDS_PER_REQUEST], labels[:WORDS_PER_REQUEST]
+            room = ITEMS_PER_REQUEST - len(these) - len(those)
+            self._client.log_batch(run_id, metrics=metrics[:room], params=these, tags=those)
+            metrics, words, labels = metrics[room:], words[len(these) :], labels[len(those) :]
 
     def set_experiment_tag(self, key: str, value: str) -> None:
         """Sets a tag of the experiment, replacing an old value."""
@@ -132,13 +153,6 @@ class Store:
     def end_run(self, run_id: str, status: str, end_ms: int) -> None:
         """Closes a run."""
         self._client.set_terminated(run_id, status, end_ms)
-
-    def _log_params(self, run_id: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        new = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in params.items()]
-        for batch in _batches(new, PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=batch)
 
     def _find_run(self, key: str) -> str | None:
         found = self._client.search_runs(
@@ -173,8 +187,3 @@ def _prepare_mlflow() -> None:
 
     for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
