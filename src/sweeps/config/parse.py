@@ -56,11 +56,7 @@ def parse(cfg: DictConfig) -> Config:
         BadInputError: A value is missing, of the wrong type, out of range, or not trusted.
     """
     try:
-        values = OmegaConf.to_container(
-            OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"]),
-            resolve=True,
-            throw_on_missing=True,
-        )
+        values = {str(key): _resolved(cfg, key) for key in cfg if key != "hydra"}
     except MissingMandatoryValue as error:
         key = str(error.full_key)
         raise BadInputError(f"{key} has no value. Type {key}=...{_hint(key)}") from None
@@ -68,8 +64,14 @@ def parse(cfg: DictConfig) -> Config:
         raise BadInputError(f"{error.full_key} refers to a key that does not exist.") from None
     except OmegaConfBaseException as error:
         raise BadInputError(_first_line(error)) from None
-    assert isinstance(values, dict)
-    return from_mapping({str(key): value for key, value in values.items()})
+    return from_mapping(values)
+
+
+def _resolved(cfg: DictConfig, key: Any) -> Any:
+    value = cfg[key]
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
 def from_mapping(values: dict[str, Any]) -> Config:

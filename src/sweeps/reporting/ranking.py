@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.reporting.axes import ABSENT, SEED, find_axes, in_order, label, numbers
@@ -297,14 +297,12 @@ def _place(setting: Setting, sign: int) -> tuple[int, float, str]:
 
 
 def _tested(settings: Sequence[Setting], sign: int) -> list[Setting]:
-    from dataclasses import replace
-
     whole = [setting for setting in settings if setting.whole]
     if len(whole) < 2:
         return list(settings)
     tests = compare_paired(whole[0].values, [s.values for s in whole[1:]], sign=sign)
-    by_label = {id(s): test for s, test in zip(whole[1:], tests, strict=True)}
-    return [replace(s, against_best=by_label.get(id(s))) for s in settings]
+    test_of = {id(s): test for s, test in zip(whole[1:], tests, strict=True)}
+    return [replace(s, against_best=test_of.get(id(s))) for s in settings]
 
 
 def _runs(count: int) -> str:

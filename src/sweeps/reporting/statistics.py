@@ -102,15 +102,13 @@ def compare_paired(
         others: The same for each other setting.
         sign: 1 where more is better, -1 where less is.
     """
-    from statsmodels.stats.multitest import multipletests
-
     differences = [
         [sign * (best[seed] - other[seed]) for seed in sorted(best.keys() & other.keys())]
         for other in others
     ]
     raw = [_p_value(values) for values in differences]
     tested = [p for p in raw if p is not None]
-    corrected = iter(multipletests(tested, method="holm")[1] if tested else [])
+    corrected = iter(_holm(tested))
     return [
         PairedTest(
             difference=math.fsum(values) / len(values) if values else math.nan,
@@ -130,18 +128,28 @@ def _quantile(freedom: int) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
+def _holm(tested: Sequence[float]) -> Sequence[float]:
+    """Returns p-values with Holm's correction for their number."""
+    if not tested:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    corrected: Sequence[float] = multipletests(tested, method="holm")[1]
+    return corrected
+
+
 def _deviation(values: Sequence[float]) -> float:
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _p_value(differences: Sequence[float]) -> float | None:
-    from scipy import stats
-
     if len(differences) < 2:
         return None
     if max(differences) == min(differences) == 0:
         return 1.0
+    from scipy import stats  # late: with one seed nothing is tested, and it takes most of a second
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal differences lose precision and are still different
         return float(stats.ttest_1samp(differences, 0.0).pvalue)
