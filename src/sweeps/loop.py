@@ -129,6 +129,8 @@ class Trainer:
         state.rng = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             state.rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        elif self.device.type == "mps":
+            state.rng["mps"] = torch.mps.get_rng_state()
         return state
 
     def restore(self, state: TrainState) -> None:
@@ -138,8 +140,11 @@ class Trainer:
         self._optimizer.load_state_dict(state.optimizer)
         self._schedule.load_state_dict(state.schedule)
         torch.set_rng_state(state.rng["cpu"])
-        if "cuda" in state.rng:
-            torch.cuda.set_rng_state(state.rng["cuda"], self.device)
+        own = state.rng.get(self.device.type)  # none where it has trained on another device
+        if own is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own, self.device)
+        elif own is not None and self.device.type == "mps":
+            torch.mps.set_rng_state(own)
 
     def _train_epoch(self) -> Iterator[Report]:
         state = self.state
@@ -253,7 +258,7 @@ class Trainer:
             with self._autocast():
                 outputs = self._forward(x)
                 loss = self._loss(outputs, y)
-            total += loss.double().cpu() * len(y)
+            total += loss.cpu().double() * len(y)  # MPS has no float64
             correct += int((outputs.argmax(dim=1) == y).sum())
             images += len(y)
         return float(total) / images, correct / images

@@ -128,6 +128,14 @@ def _prepare(request: RunRequest, earlier: RunRecord | None) -> tuple[Trainer, D
     if threads is not None:
         torch.set_num_threads(threads)
     trainer, dataset = build_trainer(request.config)
+    began = RunPaths(request.folder).checkpoint.exists()
+    if earlier and began and earlier.device != str(trainer.device):
+        log.warning(
+            "%s began on %s and continues on %s: its numbers differ from those of one device.",
+            earlier.name,
+            earlier.device,
+            trainer.device,
+        )
     return trainer, dataset, torch.get_num_threads()
 
 

@@ -23,6 +23,7 @@ OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yam
 OPTIMIZERS.remove("custom")
 SCHEDULES = sorted(path.stem for path in (conf_dir() / "schedule").glob("*.yaml"))
 STEADY = ("constant", "step", "plateau")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STEPS = 15  # three epochs of five
 CUTS = (1, 5, 8)
 
@@ -38,6 +39,7 @@ def config(*overrides: str) -> Config:
         "log_every=2",
         "model=mlp",
         "threads=1",
+        "device=cpu",
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return parse(compose("config", [*small, *overrides]))
@@ -89,17 +91,20 @@ def assert_equal(one: tuple[Trainer, Points], other: tuple[Trainer, Points]) -> 
     assert one[0].state.best_metrics == other[0].state.best_metrics
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer(optimizer: str, tmp_path: Path) -> None:
-    cfg = config(f"optimizer={optimizer}", "data.flip=true", "data.crop=1")
+def test_every_optimizer(optimizer: str, device: str, tmp_path: Path) -> None:
+    cfg = config(f"optimizer={optimizer}", f"device={device}", "data.flip=true", "data.crop=1")
     twin = whole(cfg)
     for at in CUTS:
         assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_schedule(schedule: str, tmp_path: Path) -> None:
-    cfg = config(f"schedule={schedule}", "schedule.warmup_epochs=0.5", "optimizer=adam", "lr=0.02")
+def test_every_schedule(schedule: str, device: str, tmp_path: Path) -> None:
+    settings = [f"schedule={schedule}", "schedule.warmup_epochs=0.5", "optimizer=adam", "lr=0.02"]
+    cfg = config(*settings, f"device={device}")
     twin = whole(cfg)
     assert len({value for _, key, value in twin[1] if key == "lr"}) > 1 or schedule in STEADY
     for at in CUTS:
@@ -116,13 +121,30 @@ class Net(nn.Sequential):
 """
 
 
-def test_dropout_draws_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_dropout_draws_the_same_numbers(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dropping.py").write_text(DROPOUT)
     monkeypatch.syspath_prepend(tmp_path)
-    cfg = config("model=custom", "model._target_=dropping.Net", "trusted_targets=[dropping]")
+    model = ["model=custom", "model._target_=dropping.Net", "trusted_targets=[dropping]"]
+    cfg = config(*model, f"device={device}")
     twin = whole(cfg)
     for at in CUTS:
         assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+def test_a_state_of_another_device_is_taken_over(tmp_path: Path) -> None:
+    cfg = config()
+    before, _ = build_trainer(cfg)
+    take(before, [], until=5)
+    state = before.capture()
+    state.rng["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    checkpoint.save(RunPaths(tmp_path), state)
+    after, _ = build_trainer(cfg)
+    after.restore(checkpoint.load(RunPaths(tmp_path).checkpoint))
+    take(after, [])
+    assert after.done
 
 
 def test_a_run_without_validation_images(tmp_path: Path) -> None:

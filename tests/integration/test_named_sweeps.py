@@ -163,3 +163,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     assert points(runs[0]) == points(runs[1])
     weights = [(run / "model.safetensors").read_bytes() for run in runs]
     assert weights[0] == weights[1]
+
+
+def test_a_run_that_continues_on_another_device_says_so(tmp_path: Path) -> None:
+    command = ["name=moved", *QUICK, "tracking=none", "device=cpu"]
+    assert train(tmp_path, *command)[0] == 0
+    paths = RunPaths(tmp_path / "outputs/runs/moved")
+    record = RunRecord.load(paths)
+    assert record is not None
+    record.status, record.outcome, record.device = "RUNNING", None, "cuda"
+    record.save(paths)
+    code, out, err = train(tmp_path, *command)
+    assert (code, err) == (0, "")
+    assert "began on cuda and continues on cpu" in out
