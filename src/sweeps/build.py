@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -21,6 +22,8 @@ from sweeps.schedules import Schedule
 from sweeps.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sweeps.config import Config
 
 T = TypeVar("T")
@@ -36,6 +39,11 @@ def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
     """
     device = find_device(config.device)
     set_determinism(deterministic=config.deterministic)
+    with _naming_memory(device):
+        return _build(config, device)
+
+
+def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
     dataset = load_dataset(config)
     if config.batch_size > len(dataset.train):
         raise BadInputError(
@@ -43,7 +51,8 @@ def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
             f" Type batch_size={len(dataset.train)} or less."
         )
     model = build_model(config, dataset).to(device)
-    model.to(memory_format=torch.channels_last)
+    if device.type != "mps":  # https://github.com/pytorch/pytorch/issues/175190
+        model.to(memory_format=torch.channels_last)
     loss = _of_kind(torch.nn.Module, "loss", _instantiate("loss", config.loss, config)).to(device)
     optimizer = _instantiate("optimizer", config.optimizer, config, params=model.parameters())
     _of_kind(torch.optim.Optimizer, "optimizer", optimizer)
@@ -64,17 +73,21 @@ def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
         seed=config.seed,
         device=device,
         bf16=config.precision == "bf16",
-        compiled=torch.compile(model) if config.compile else None,
+        compiled=_compiled(model) if config.compile else None,
     )
     return trainer, dataset
 
 
 def find_device(name: str) -> torch.device:
-    """Returns the device of a name; 'auto' takes cuda, then mps, then cpu."""
+    """Returns the device of a name; 'auto' takes cuda, else cpu.
+
+    MPS must be asked for: some of its operations are wrong or refused, differently from release to
+    release.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if name == "auto":
-        name = "cuda" if gpus else "mps" if mps else "cpu"
+        name = "cuda" if gpus else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise BadInputError(
@@ -88,9 +101,8 @@ def find_device(name: str) -> torch.device:
 
 def set_determinism(*, deterministic: bool) -> None:
     """Makes torch refuse operations whose bits vary, or allows the fastest of each."""
-    if deterministic:
-        # Read when CUDA starts; see torch's notes on reproducibility.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Read once, by the first matrix product of a process; see torch's notes on reproducibility.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     # Filling every new tensor finds reads of unset memory, for a third of the time of a CPU's step;
     # a proof by sweeps.reproduce finds them as well.
@@ -213,6 +225,24 @@ def _call(group: str, make: Any) -> Any:
         raise BadInputError(f"{group} cannot be built: {reason}") from error
 
 
+def _compiled(model: torch.nn.Module) -> Any:
+    # Not dynamic: the smaller last batch of an epoch would replace the graph that the others have
+    # used, and a run that continues would use the first one again.
+    return torch.compile(model, dynamic=False)
+
+
+@contextlib.contextmanager
+def _naming_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BadInputError(
+            f"{device} has not enough free memory: {str(error).splitlines()[0]} Type a smaller"
+            " batch_size, free the GPU, or choose another with CUDA_VISIBLE_DEVICES=N before the"
+            " command."
+        ) from error
+
+
 def _schedule(config: Config, steps_per_epoch: int) -> Schedule:
     values = {key: value for key, value in config.schedule.items() if key != "warmup_epochs"}
     target = _check_object("schedule", values["_target_"], tuple(config.trusted_targets))
@@ -255,9 +285,13 @@ def _probe(config: Config, model: torch.nn.Module, loss: torch.nn.Module, test: 
     try:
         with torch.no_grad():
             outputs = model(x)
-            loss(outputs, y)
+            float(loss(outputs, y))  # waits for a GPU, so that its errors come here
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
+        if "deterministic" in reason:
+            raise BadInputError(f"{reason} Add deterministic=false to allow it.") from error
         raise BadInputError(
             f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
             f" of shape {tuple(x.shape[1:])}: {reason}"

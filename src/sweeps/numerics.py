@@ -22,7 +22,7 @@ def describe_numerics(device: torch.device) -> dict[str, Any]:
         "device_name": _device_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_precision": _matmul_precision(),
         "mkldnn": bool(torch.backends.mkldnn.enabled),
     }
     if device.type != "cuda":
@@ -31,6 +31,7 @@ def describe_numerics(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "convolution_precision": _convolution_precision(),
         "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
     }
 
@@ -43,6 +44,21 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
         sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}\n".encode())
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def _matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # somebody has set it by the newer names of these switches
+        return str(torch.backends.cuda.matmul.fp32_precision)
+
+
+def _convolution_precision() -> str:
+    """Returns 'tf32', torch's default on a GPU, or 'ieee'."""
+    newer: Any = getattr(torch.backends.cudnn, "conv", None)
+    if hasattr(newer, "fp32_precision"):
+        return str(newer.fp32_precision)
+    return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"  # before torch 2.9
 
 
 def _device_name(device: torch.device) -> str:

@@ -48,8 +48,8 @@ def _at_once(agenda: Agenda, paths: SweepPaths, left: int) -> int:
         cells=left,
         workers=config.workers,
         threads=(earlier.threads if earlier else None) or config.threads,
-        gpus=0,
+        gpus=earlier.gpus if earlier else 0,
         runs_per_gpu=config.runs_per_gpu,
-        on_gpu=False,
+        on_gpu=bool(earlier and earlier.gpus),
     )
     return len(slots)

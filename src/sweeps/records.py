@@ -115,6 +115,7 @@ class SweepRecord:
 
     Attributes:
         threads: CPU threads of each cell, settled at the first start: bits depend on them.
+        gpus: GPUs that its cells are shared out among; 0 where they train on the CPU.
     """
 
     key: str
@@ -127,6 +128,7 @@ class SweepRecord:
     overrides: list[str] = field(default_factory=list)
     cells: int = 0
     threads: int | None = None
+    gpus: int = 0
     format: int = FORMAT
 
     def save(self, paths: SweepPaths) -> None:

@@ -128,15 +128,26 @@ def _prepare(request: RunRequest, earlier: RunRecord | None) -> tuple[Trainer, D
     if threads is not None:
         torch.set_num_threads(threads)
     trainer, dataset = build_trainer(request.config)
-    began = RunPaths(request.folder).checkpoint.exists()
-    if earlier and began and earlier.device != str(trainer.device):
-        log.warning(
-            "%s began on %s and continues on %s: its numbers differ from those of one device.",
-            earlier.name,
-            earlier.device,
-            trainer.device,
-        )
+    if earlier and RunPaths(request.folder).checkpoint.exists():
+        _say_other_device(earlier, trainer)
     return trainer, dataset, torch.get_num_threads()
+
+
+def _say_other_device(earlier: RunRecord, trainer: Trainer) -> None:
+    from sweeps.numerics import describe_numerics
+
+    def named(device: str, numerics: dict[str, Any]) -> str:
+        return f"{device} ({numerics.get('device_name', 'unknown')})"
+
+    before = named(earlier.device, earlier.numerics)
+    now = named(str(trainer.device), describe_numerics(trainer.device))
+    if before != now:
+        log.warning(
+            "%s began on %s and continues on %s: its numbers may differ from those of one device.",
+            earlier.name,
+            before,
+            now,
+        )
 
 
 def _begin(

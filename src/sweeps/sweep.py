@@ -79,6 +79,7 @@ def run_sweep(
         master=master,
     )
     config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
+    _refuse_numbered_gpu(agenda.samples, launcher)
     if config.plan:
         show_plan(agenda, paths)
         return []
@@ -171,6 +172,17 @@ def _check(cells: Sequence[Cell], launcher: Launcher) -> Facts:
     return facts
 
 
+def _refuse_numbered_gpu(cells: Sequence[Cell], launcher: Any) -> None:
+    """Refuses cuda:1 where each run sees its own GPU alone, which is called cuda there."""
+    for device in {cell.config.device for cell in cells}:
+        number = device.removeprefix("cuda:")
+        if number != device and hasattr(launcher, "launch_in"):
+            raise BadInputError(
+                f"device={device} cannot be shared out among the runs of a sweep. Type device=cuda,"
+                f" and CUDA_VISIBLE_DEVICES={number} before the command to use this GPU alone."
+            )
+
+
 @contextlib.contextmanager
 def _owned(paths: SweepPaths) -> Iterator[None]:
     """Keeps a second command off the same sweep."""
@@ -200,6 +212,7 @@ def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) 
         objective=config.objective,
         cells=agenda.total,
         threads=threads,
+        gpus=facts.gpus if _on_gpu(agenda, facts) else 0,
     )
     record.save(paths)
     return record
@@ -215,14 +228,21 @@ def _close_orphans(paths: SweepPaths, cells: Sequence[Cell]) -> None:
 
 def _slots(agenda: Agenda, facts: Facts, threads: int | None) -> Slots:
     config = agenda.samples[0].config
+    workers = config.workers
+    if workers == "auto" and all(cell.config.device == "mps" for cell in agenda.samples):
+        workers = config.runs_per_gpu  # a Mac has one GPU
     return Slots.plan(
         cells=agenda.total,
-        workers=config.workers,
+        workers=workers,
         threads=threads or config.threads,
         gpus=facts.gpus,
         runs_per_gpu=config.runs_per_gpu,
-        on_gpu=all(_kind(cell, facts) == "gpu" for cell in agenda.samples),
+        on_gpu=_on_gpu(agenda, facts),
     )
+
+
+def _on_gpu(agenda: Agenda, facts: Facts) -> bool:
+    return all(_kind(cell, facts) == "gpu" for cell in agenda.samples)
 
 
 def _kind(cell: Cell, facts: Facts) -> Kind:
@@ -297,9 +317,12 @@ def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
         )
     if record.outcome in ("finished", "diverged", "pruned"):
         return False
-    if record.status == "RUNNING" or ended.timed_out:
+    # It wrote nothing down where it ended before it trained, such as with no memory left on a GPU.
+    why = cause(ended)
+    refused = record.outcome == "interrupted" and ended.death is None and why is not None
+    if record.status == "RUNNING" or ended.timed_out or refused:
         record.status, record.outcome = "FAILED", "failed"
-        record.error = cause(ended) or "it left no result"
+        record.error = why or "it left no result"
         record.ended_ms = _now_ms()
         cell.folder.mkdir(parents=True, exist_ok=True)
         record.save(cell.paths)

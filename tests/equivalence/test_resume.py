@@ -134,6 +134,17 @@ def test_dropout_draws_the_same_numbers(
         assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
 
 
+@pytest.mark.skipif("cuda" not in DEVICES, reason="no CUDA device")
+@pytest.mark.parametrize("model", ["swagger_cifar", "resnet18"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_convolutions_on_a_gpu(model: str, precision: str, tmp_path: Path) -> None:
+    images = ["data.image_size=32", "data.crop=4", "data.flip=true"]
+    cfg = config(f"model={model}", f"precision={precision}", "device=cuda", *images)
+    twin = whole(cfg)
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
 def test_a_state_of_another_device_is_taken_over(tmp_path: Path) -> None:
     cfg = config()
     before, _ = build_trainer(cfg)

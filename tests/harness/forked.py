@@ -98,8 +98,9 @@ class _Reader(threading.Thread):
 
 
 def clean_environment() -> dict[str, str]:
-    """Returns the environment without what the person's shell says of MLflow."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    """Returns the environment without what the person's shell says of MLflow, and without a GPU."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    return own | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @functools.cache

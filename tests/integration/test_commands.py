@@ -140,6 +140,7 @@ REFUSED = {
     "second cell": (["-m", "lr=0.1,-1"], "Nothing was started"),
     "large batch": (["batch_size=9999"], "batch_size=9999 is larger than the"),
     "absent GPU": (["device=cuda:77"], "CUDA device"),
+    "numbered GPU": (["-m", "lr=0.1,0.2", "device=cuda:1"], "CUDA_VISIBLE_DEVICES=1"),
     "missing root": (["data=image_folder", "data.root=nowhere"], "does not exist"),
     "untrusted": (["model._target_=os.system"], "not in a trusted package"),
     "alias": (["model._target_=torch.nn.functional.torch.load"], "outside the trusted packages"),

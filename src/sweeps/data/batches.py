@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Batches:
-    """Gives a split's images as float batches in channels_last layout.
+    """Gives a split's images as float batches, in channels_last layout except on MPS.
 
     Every order and augmentation is a function of the seed, the epoch and the batch, so a training
     can continue in the middle of an epoch.
@@ -85,19 +85,27 @@ class Batches:
             yield self._as_input(images), labels
 
     def _as_input(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
+        pixels = images.permute(0, 3, 1, 2).float()
+        if self._device.type == "mps":  # https://github.com/pytorch/pytorch/issues/175190
+            pixels = pixels.contiguous()
+        return pixels.mul_(self._scale).add_(self._shift)
+
+    def _send(self, numbers: Tensor) -> Tensor:
+        if self._device.type == "cuda":  # from pinned memory a GPU need not be waited for
+            return numbers.pin_memory().to(self._device, non_blocking=True)
+        return numbers.to(self._device)
 
     def _augment(self, images: Tensor, random: torch.Generator) -> Tensor:
         n, height, width, _ = images.shape
         if self._crop:
             pad = self._crop
             images = functional.pad(images, (0, 0, pad, pad, pad, pad))
-            corner = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=random).to(self._device)
+            corner = self._send(torch.randint(0, 2 * pad + 1, (2, n, 1), generator=random))
             rows = corner[0] + torch.arange(height, device=self._device)
             columns = corner[1] + torch.arange(width, device=self._device)
             everyone = torch.arange(n, device=self._device).view(n, 1, 1)
             images = images[everyone, rows.unsqueeze(2), columns.unsqueeze(1)]
         if self._flip:
-            mirrored = torch.rand(n, generator=random).lt(0.5).to(self._device).view(n, 1, 1, 1)
+            mirrored = self._send(torch.rand(n, generator=random).lt(0.5)).view(n, 1, 1, 1)
             images = torch.where(mirrored, images.flip(2), images)
         return images

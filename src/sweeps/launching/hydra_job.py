@@ -12,7 +12,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
-from sweeps.errors import RunFailedError
+from sweeps.errors import BadInputError, RunFailedError
 
 if TYPE_CHECKING:
     from sweeps.launching.pool import Ended
@@ -37,13 +37,16 @@ class HydraJob:
         # Hydra sends no plugins and looks for them again, in every installed package.
         singletons["instances"][Plugins] = Plugins.instance()
         Singleton.set_state(singletons)
-        return run_job(
+        done = run_job(
             hydra_context=hydra_context,
             config=self.config,
             task_function=task_function,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
+        if isinstance(done._return_value, BadInputError):
+            raise done._return_value  # said aloud: the same input need not be tried again
+        return done
 
 
 class HydraJobs:
