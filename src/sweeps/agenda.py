@@ -58,6 +58,11 @@ class Agenda(Protocol):
         """The runs that are known so far."""
         ...
 
+    @property
+    def ahead(self) -> int:
+        """How many runs may be asked for before they can start."""
+        ...
+
     def open(self, facts: Facts) -> str:
         """Reads what earlier commands have left, once the sweep is ours; says what is to be done."""
         ...
@@ -116,6 +121,11 @@ class GridAgenda:
     def cells(self) -> Sequence[Cell]:
         """All of them."""
         return self.samples
+
+    @property
+    def ahead(self) -> int:
+        """All: nothing is learned in the meantime."""
+        return self.total
 
     def open(self, facts: Facts) -> str:
         """Finds out which are to be run."""

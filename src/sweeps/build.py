@@ -16,7 +16,7 @@ from hydra.utils import get_object, instantiate
 
 from sweeps.config.parse import TRUSTED_PREFIXES
 from sweeps.data import Batches, Dataset, Source, prepare
-from sweeps.errors import BadInputError, SweepsError
+from sweeps.errors import BadInputError, SweepsError, TryAgainError
 from sweeps.loop import Trainer
 from sweeps.schedules import Schedule
 from sweeps.seeding import derive
@@ -236,7 +236,7 @@ def _naming_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise BadInputError(
+        raise TryAgainError(
             f"{device} has not enough free memory: {str(error).splitlines()[0]} Type a smaller"
             " batch_size, free the GPU, or choose another with CUDA_VISIBLE_DEVICES=N before the"
             " command."

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from sweeps.paths import RunPaths, lock_holder
-from sweeps.records import RunRecord, SweepRecord
+from sweeps.records import RunRecord, SweepRecord, now_ms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,4 +49,4 @@ def remove_refused(folder: Path) -> None:
 
 
 def _end_ms(record: RunRecord | SweepRecord) -> int:
-    return max(time.time_ns() // 1_000_000, record.started_ms)
+    return max(now_ms(), record.started_ms)

@@ -21,6 +21,10 @@ class BadInputError(SweepsError):
     exit_code = 2
 
 
+class TryAgainError(BadInputError):
+    """It may pass by itself: a GPU that is full, a run that another process is about to leave."""
+
+
 class TrackingUnavailableError(BadInputError):
     """The tracking store did not answer when a run was about to start."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sweeps.paths import replace_text
+from sweeps.paths import read_json, replace_json, replace_text
+from sweeps.records import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,8 @@ class PointWriter:
     """Appends points to the file of one run.
 
     A run that continues produces again what came after its checkpoint. Those points keep the times
-    of their first writing, so that a store which has them already sees nothing new.
+    of their first writing, so that a store which has them already sees nothing new. The times stand
+    in a file of their own until all are written again, for the run may be cut once more before.
 
     Args:
         path: The file.
@@ -105,11 +106,15 @@ class PointWriter:
     def __init__(self, path: Path, *, keep: int) -> None:
         points = read_points(path)
         kept, dropped = points[:keep], points[keep:]
+        self._times = path.with_suffix(".times.json")
+        earlier = (read_json(self._times) or {}).get("times", [])
+        self._first_written = {(key, step): time_ms for key, step, time_ms in earlier}
+        self._first_written |= {(p["key"], p["step"]): p["time_ms"] for p in dropped}
+        if dropped:
+            times = [[*at, time_ms] for at, time_ms in self._first_written.items()]
+            replace_json(self._times, {"times": times})
         replace_text(path, "".join(f"{json.dumps(point)}\n" for point in kept))
         self.last = {point["key"]: point["value"] for point in kept}
-        self._first_written: dict[tuple[str, int], int] = {
-            (p["key"], p["step"]): p["time_ms"] for p in dropped
-        }
         self._latest_ms: int = max((point["time_ms"] for point in kept), default=0)
         self._file = path.open("a")
 
@@ -122,7 +127,12 @@ class PointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+        if not self._first_written:
+            self._times.unlink(missing_ok=True)
 
     def write(self, metrics: Mapping[str, float], step: int) -> None:
         """Appends the values of one step; they are safe from a kill, not yet from a power cut."""
@@ -140,6 +150,6 @@ class PointWriter:
 
     def _time(self, key: str, step: int) -> int:
         # A clock set back must not turn the order of the points around.
-        now = max(time.time_ns() // 1_000_000, self._latest_ms)
-        self._latest_ms = self._first_written.get((key, step), now)
+        now = max(now_ms(), self._latest_ms)
+        self._latest_ms = self._first_written.pop((key, step), now)
         return self._latest_ms

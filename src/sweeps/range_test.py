@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, open_dict, read_write
@@ -22,7 +21,7 @@ from sweeps.errors import BadInputError
 from sweeps.lr_curve import exploded, steepest
 from sweeps.paths import RunPaths, conf_dir, range_test_paths, read_json, replace_json
 from sweeps.points import read_points
-from sweeps.records import RunRecord
+from sweeps.records import RunRecord, now_ms
 from sweeps.runner import RunRequest, run
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def run_range_test(request: RunRequest) -> Suggestion:
             f" {curve[-1][1]:.4g}). Look at {os.path.relpath(paths.metrics)}, try another batch_size"
             " or optimizer, or type a number, such as lr=0.01."
         )
-    found = Suggestion(rounded(rate), len(curve), record.seconds, time.time_ns() // 1_000_000)
+    found = Suggestion(rounded(rate), len(curve), record.seconds, now_ms())
     replace_json(paths.suggested_lr, dataclasses.asdict(found))
     return found
 

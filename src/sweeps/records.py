@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,11 @@ class SweepRecord:
         """Returns the record of a sweep folder, or None where there is none."""
         fields = _from_json(paths.record)
         return None if fields is None else cls(**fields)
+
+
+def now_ms() -> int:
+    """Returns the time as records and points give it: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def _to_json(record: RunRecord | SweepRecord) -> Any:

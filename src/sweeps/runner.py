@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.config import describe, identity
 from sweeps.config.identity import flatten, targets
-from sweeps.errors import BadInputError, RunFailedError
+from sweeps.errors import BadInputError, RunFailedError, TryAgainError
 from sweeps.interrupts import Interrupted, StopRequest, graceful_stop
 from sweeps.paths import RunPaths, lock_holder, locked, replace_bytes, replace_json, replace_text
 from sweeps.points import PointWriter, read_points
 from sweeps.progress import Progress
-from sweeps.records import RunRecord
-from sweeps.standing import changes, code_digest, restart, say_changes, standing
+from sweeps.records import RunRecord, now_ms
+from sweeps.standing import changes, code_digest, own_modules, restart, say_changes, standing
 from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
     paths = RunPaths(request.folder)
     with locked(paths.lock, wait_s=LOCK_WAIT_S) as free:
         if not free:
-            raise BadInputError(f"{paths.folder} is being trained by {lock_holder(paths.lock)}.")
+            raise TryAgainError(f"{paths.folder} is being trained by {lock_holder(paths.lock)}.")
         earlier = _earlier(request, paths)
         if earlier is not None and standing(earlier) == "done":
             log.info("%s is %s already: %s", earlier.name, earlier.outcome, paths.folder)
@@ -136,11 +136,10 @@ def _prepare(request: RunRequest, earlier: RunRecord | None) -> tuple[Trainer, D
 def _say_other_device(earlier: RunRecord, trainer: Trainer) -> None:
     from sweeps.numerics import describe_numerics
 
-    def named(device: str, numerics: dict[str, Any]) -> str:
-        return f"{device} ({numerics.get('device_name', 'unknown')})"
-
-    before = named(earlier.device, earlier.numerics)
-    now = named(str(trainer.device), describe_numerics(trainer.device))
+    before, now = earlier.device, str(trainer.device)
+    if (model := earlier.numerics.get("device_name")) is not None:
+        before = f"{before} ({model})"
+        now = f"{now} ({describe_numerics(trainer.device)['device_name']})"
     if before != now:
         log.warning(
             "%s began on %s and continues on %s: its numbers may differ from those of one device.",
@@ -162,11 +161,14 @@ def _begin(
     paths, config = RunPaths(request.folder), request.config
     paths.hydra.mkdir(parents=True, exist_ok=True)
     for leftover in paths.folder.glob(".*.tmp"):  # of a killed process; we hold the lock
-        leftover.unlink(missing_ok=True)
+        if paths.mirror.name not in leftover.name and paths.trial.name not in leftover.name:
+            leftover.unlink(missing_ok=True)  # those two are the controller's
     for name, text in request.hydra_files.items():
         replace_text(paths.hydra / name, text)
     environment = capture_environment()
     replace_json(paths.environment, environment)
+    if own_modules(targets(config)):  # they are imported now, not with the fork server
+        capture_git.cache_clear()
     git, diff = capture_git(Path.cwd())
     if diff:
         replace_bytes(paths.diff, diff)
@@ -180,7 +182,7 @@ def _begin(
         name=describe(request.overrides) if request.overrides else config.name,
         status="RUNNING",
         objective=config.objective,
-        started_ms=earlier.started_ms if earlier else _now_ms(),
+        started_ms=earlier.started_ms if earlier else now_ms(),
         seconds=earlier.seconds if earlier else 0.0,
         threads=threads,
         device=str(trainer.device),
@@ -347,7 +349,7 @@ def _finish(
     record.metrics |= state.best_metrics
     if outcome in ("finished", "diverged"):
         record.weights_digest = weights_digest(trainer.model.state_dict())
-    record.ended_ms = max(_now_ms(), record.started_ms)
+    record.ended_ms = max(now_ms(), record.started_ms)
     record.save(paths)
 
 
@@ -358,7 +360,3 @@ def _explain_failure(failure: Exception) -> str:
     if "deterministic" in text and "deterministic=false" not in text:
         text += " (deterministic=false allows it)"
     return f"{type(failure).__name__}: {text}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

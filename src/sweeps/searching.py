@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 from sweeps.agenda import WORDS, is_due
@@ -15,6 +14,7 @@ from sweeps.config.identity import identity
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, lock_holder, locked
 from sweeps.points import read_points
+from sweeps.records import now_ms
 from sweeps.reporting import labels
 from sweeps.results import maximised
 from sweeps.search import NeverStop, Proposer, Trial, stopping
@@ -84,6 +84,11 @@ class SearchAgenda:
     def cells(self) -> list[Cell]:
         """The cells of the trials so far."""
         return [self._cells[trial.number] for trial in self._trials]
+
+    @property
+    def ahead(self) -> int:
+        """One: what is proposed later knows more."""
+        return 1
 
     def open(self, facts: Facts) -> str:
         """Takes up the trials of earlier commands."""
@@ -289,7 +294,7 @@ class SearchAgenda:
         record.objective_value = None if best is None else epochs[best]
         record.best_epoch, record.epochs_done = best, max(epochs, default=0)
         record.metrics = {point["key"]: point["value"] for point in points}
-        record.ended_ms = max(time.time_ns() // 1_000_000, record.started_ms)
+        record.ended_ms = max(now_ms(), record.started_ms)
         record.save(cell.paths)
         trial.state = "pruned"
         trial.save(cell.paths)

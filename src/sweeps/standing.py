@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import logging
-import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from sweeps.records import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,9 +68,16 @@ def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
         status="RUNNING",
         outcome=None,
         seconds=0.0,
-        started_ms=time.time_ns() // 1_000_000,
+        started_ms=now_ms(),
+        ended_ms=None,
+        epochs_done=0,
+        best_epoch=None,
+        objective_value=None,
+        metrics={},
     )
     again.save(paths)
+    for path in (paths.metrics, paths.weights):  # only now: until then they belong to a whole run
+        path.unlink(missing_ok=True)
     return again
 
 
@@ -78,6 +87,7 @@ def say_changes(record: RunRecord, changed: list[str], *, refresh: bool) -> None
     log.warning("%s changed since it finished (%s): %s.", record.name, ", ".join(changed), verb)
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """Returns the installed versions of `LIBRARIES`."""
     versions = {}
@@ -96,12 +106,29 @@ def code_digest(targets: Iterable[str]) -> str:
         targets: Dotted names of the classes in use; the top packages of those that are not
             libraries are hashed.
     """
-    tops = {target.split(".", maxsplit=1)[0] for target in targets}
-    sha = hashlib.sha256()
-    for top in sorted({"sweeps", *tops} - {"torch", "torchvision"}):
-        for path in _sources(top):
-            sha.update(path.name.encode() + b"\0" + path.read_bytes())
+    sha = hashlib.sha256(_own_source())
+    for top in own_modules(targets):
+        _add_source(sha, top)
     return sha.hexdigest()[:32]
+
+
+def own_modules(targets: Iterable[str]) -> list[str]:
+    """Returns a person's own top packages among those of some dotted names."""
+    tops = {target.split(".", maxsplit=1)[0] for target in targets}
+    return sorted(tops - {"sweeps", "torch", "torchvision"})
+
+
+@functools.cache
+def _own_source() -> bytes:
+    """Returns a hash of this package as it was imported; what is edited later does not run here."""
+    sha = hashlib.sha256()
+    _add_source(sha, "sweeps")
+    return sha.digest()
+
+
+def _add_source(sha: Any, top: str) -> None:
+    for path in _sources(top):
+        sha.update(path.name.encode() + b"\0" + path.read_bytes())
 
 
 def _sources(top: str) -> list[Path]:

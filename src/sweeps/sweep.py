@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
 import os
-import time
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -17,17 +16,13 @@ from sweeps import reporting
 from sweeps.agenda import Facts, GridAgenda
 from sweeps.auto_lr import resolve_rates
 from sweeps.closing import close_orphan
-from sweeps.config import Config, identity
-from sweeps.config.identity import flatten
 from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError, RunFailedError
+from sweeps.executing import carry_out, on_gpu, slots_for
 from sweeps.interrupts import command
-from sweeps.launching import Slots
-from sweeps.launching.hydra_job import cause
-from sweeps.live import LiveView
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.planning import show_plan
-from sweeps.records import RunRecord, SweepRecord
+from sweeps.records import RunRecord, SweepRecord, now_ms
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
 from sweeps.tracking import mirror_of, ui_command
@@ -40,8 +35,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sweeps.agenda import Agenda
-    from sweeps.launching import Ended, Job, Running
-    from sweeps.launching.slots import Kind
+    from sweeps.config import Config
     from sweeps.study import Cell
 
 log = logging.getLogger(__name__)
@@ -88,11 +82,14 @@ def run_sweep(
         mirror.wait_ready()
         with _owned(paths):
             record = _begin(paths, agenda, master, facts)
-            mirror.watch_sweep(paths)
-            log.info("Sweep of %s in %s", agenda.open(facts), os.path.relpath(paths.folder))
-            _close_orphans(paths, agenda.cells)
             try:
-                returns = _launch(agenda, launcher, record, facts)
+                try:
+                    opened = agenda.open(facts)
+                finally:  # not before: what is to be trained again has its old points until then
+                    mirror.watch_sweep(paths)
+                log.info("Sweep of %s in %s", opened, os.path.relpath(paths.folder))
+                _close_orphans(paths, agenda.cells)
+                returns = carry_out(agenda, launcher, record, facts)
             except BaseException as error:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 _end(paths, record, "KILLED" if interrupted else "FAILED")
@@ -100,12 +97,18 @@ def run_sweep(
                     log.warning("Interrupted. To continue: %s", record.command)
                 raise
             entries = [(r, cell.folder) for cell in agenda.cells if (r := cell.load())]
-            failed = len(agenda.cells) - sum(r.status == "FINISHED" for r, _ in entries)
-            answer = _end(paths, record, "FAILED" if failed else "FINISHED")
+            statuses = Counter(r.status for r, _ in entries)
+            missing = len(agenda.cells) - statuses["FINISHED"]
+            answer = _end(paths, record, "FAILED" if missing else "FINISHED")
     _show(entries, answer, paths, config)
-    if failed:
-        raise RunFailedError(f"{failed} of {len(agenda.cells)} runs failed; the table says why.")
+    if missing:
+        raise RunFailedError(_what_failed(len(agenda.cells), statuses["FAILED"], missing))
     return returns
+
+
+def _what_failed(cells: int, failed: int, missing: int) -> str:
+    unfinished = f", {missing - failed} did not run to their end" if missing > failed else ""
+    return f"{failed} of {cells} runs failed{unfinished}; the table says why."
 
 
 def agenda_for(
@@ -201,18 +204,18 @@ def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) 
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
     threads = earlier.threads if earlier else config.threads
     if threads is None and str(master.hydra.launcher._target_).endswith("LocalLauncher"):
-        threads = _slots(agenda, facts, None).threads
+        threads = slots_for(agenda, facts, None).threads
     record = SweepRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
         name=config.name,
         status="RUNNING",
-        started_ms=earlier.started_ms if earlier else _now_ms(),
+        started_ms=earlier.started_ms if earlier else now_ms(),
         command=command(config.name),
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
         cells=agenda.total,
         threads=threads,
-        gpus=facts.gpus if _on_gpu(agenda, facts) else 0,
+        gpus=facts.gpus if on_gpu(agenda, facts) else 0,
     )
     record.save(paths)
     return record
@@ -226,118 +229,18 @@ def _close_orphans(paths: SweepPaths, cells: Sequence[Cell]) -> None:
             close_orphan(orphan)
 
 
-def _slots(agenda: Agenda, facts: Facts, threads: int | None) -> Slots:
-    config = agenda.samples[0].config
-    workers = config.workers
-    if workers == "auto" and all(cell.config.device == "mps" for cell in agenda.samples):
-        workers = config.runs_per_gpu  # a Mac has one GPU
-    return Slots.plan(
-        cells=agenda.total,
-        workers=workers,
-        threads=threads or config.threads,
-        gpus=facts.gpus,
-        runs_per_gpu=config.runs_per_gpu,
-        on_gpu=_on_gpu(agenda, facts),
-    )
-
-
-def _on_gpu(agenda: Agenda, facts: Facts) -> bool:
-    return all(_kind(cell, facts) == "gpu" for cell in agenda.samples)
-
-
-def _kind(cell: Cell, facts: Facts) -> Kind:
-    return "gpu" if facts.gpus and cell.config.device in ("auto", "cuda") else "cpu"
-
-
-def _launch(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) -> Sequence[Any]:
-    if not hasattr(launcher, "launch_in"):
-        return _launch_batches(agenda, launcher)
-    slots = _slots(agenda, facts, record.threads)
-    started: list[Cell] = []
-    with LiveView(total=agenda.total, workers=len(slots)) as view:
-        for cell in agenda.cells:
-            view.add(agenda.label(cell), cell.paths)
-
-        def next_job() -> Job | None:
-            cell = agenda.next()
-            if cell is None:
-                return None
-            view.add(agenda.label(cell), cell.paths)
-            started.append(cell)
-            job: Job = launcher.job(
-                cell.overrides, len(started) - 1, log=cell.paths.log, kind=_kind(cell, facts)
-            )
-            return job
-
-        def on_end(ended: Ended) -> bool:
-            cell = started[ended.job.number]
-            failed = _settle(cell, ended, record)
-            view.ended(cell.paths, note=agenda.ended(cell))
-            return failed
-
-        def on_tick(running: list[Running]) -> None:
-            view.running([started[item.job.number].paths for item in running])
-
-        returns: Sequence[Any] = launcher.launch_in(
-            next_job,
-            slots=slots,
-            on_end=on_end,
-            on_tick=on_tick,
-            on_question=lambda job, content: agenda.answer(started[job.number], content),
-        )
-        return returns
-
-
-def _launch_batches(agenda: Agenda, launcher: Launcher) -> Sequence[Any]:
-    """Gives Hydra's own launchers what can be run at once; they tell nothing before its end."""
-    returns: list[Any] = []
-    size = agenda.runs_tell_nothing()
-    while batch := list(itertools.islice(iter(agenda.next, None), size)):
-        jobs = [cell.overrides for cell in batch]
-        returns += launcher.launch(jobs, initial_job_idx=len(returns))
-        for cell in batch:
-            agenda.ended(cell)
-    return returns
-
-
-def _settle(cell: Cell, ended: Ended, sweep: SweepRecord) -> bool:
-    """Writes down what a process that died could not; returns whether the cell failed."""
-    record = cell.load()
-    if record is None:
-        record = RunRecord(
-            key=uuid.uuid4().hex,
-            identity=identity(cell.config),
-            name=cell.name,
-            status="RUNNING",
-            objective=cell.config.objective,
-            started_ms=_now_ms(),
-            overrides=cell.overrides,
-            params=flatten(cell.config),
-            threads=sweep.threads or 1,
-        )
-    if record.outcome in ("finished", "diverged", "pruned"):
-        return False
-    # It wrote nothing down where it ended before it trained, such as with no memory left on a GPU.
-    why = cause(ended)
-    refused = record.outcome == "interrupted" and ended.death is None and why is not None
-    if record.status == "RUNNING" or ended.timed_out or refused:
-        record.status, record.outcome = "FAILED", "failed"
-        record.error = why or "it left no result"
-        record.ended_ms = _now_ms()
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        record.save(cell.paths)
-    return True
-
-
 def _end(paths: SweepPaths, record: SweepRecord, status: str) -> Sequence[str]:
     """Writes down what has become of the sweep; returns the answer in words."""
+    if status != "FINISHED":
+        for run in paths.cells():
+            close_orphan(run)  # who was killed at once, or waited for its turn
     entries = [(r, run.folder) for run in paths.cells() if (r := RunRecord.load(run))]
     replace_text(paths.results_markdown, reporting.markdown_table(entries))
     replace_text(paths.results_csv, reporting.csv_table(entries))
     # Who pressed Ctrl-C wants to leave.
     summary = reporting.write_report(paths) if status != "KILLED" else None
     record.status = status
-    record.ended_ms = max(_now_ms(), record.started_ms)
+    record.ended_ms = max(now_ms(), record.started_ms)
     record.save(paths)
     return summary.lines if summary else ()
 
@@ -354,7 +257,3 @@ def _show(
         log.info("Report:   %s", os.path.relpath(paths.report))
     if config.tracking["backend"] != "none":
         log.info("Compare in the browser: %s", ui_command(config))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
             mirror.watch_sweep(sweep)
         else:
             mirror.watch_run(runs[0])
-        mirror.close()
+        mirror.close(timeout_s=math.inf)  # it ends by itself where the store takes nothing
         orphans = f", {closed} closed whose process was gone" if closed else ""
         state = "all is sent" if mirror.complete else "not all is sent"
         logging.getLogger("sweeps.sync").info(

@@ -79,6 +79,10 @@ def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> No
     assert len(runs) == 3
     keys = {run.data.tags["sweeps.key"] for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert keys == {record.key for record in after.values()}
+    for run in runs:  # nothing of the first training is among its points
+        history = client(tmp_path).get_metric_history(run.info.run_id, "val_loss")
+        assert all(point.timestamp >= run.info.start_time for point in history)
+        assert len(history) == ("mlflow.parentRunId" in run.data.tags)
     assert train(tmp_path, *command, "refresh=true")[1].count("it is trained again") == 0
 
 
@@ -99,7 +103,7 @@ def test_stop_on_error_starts_no_more(tmp_path: Path) -> None:
     code, out, err = train(tmp_path, *command, "on_error=stop", "workers=1", "tracking=none")
     assert code == 1
     assert out.count("RuntimeError: it broke") >= 1
-    assert "3 of 3 runs failed" in err
+    assert "1 of 3 runs failed, 2 did not run to their end; the table says why." in err
     assert len(records(tmp_path)) == 1
 
 

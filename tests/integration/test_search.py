@@ -186,3 +186,30 @@ def test_a_failed_trial_is_one_of_the_trials_and_is_run_again(tmp_path: Path) ->
     code, out, err = train(tmp_path, *command)
     assert (code, err) == (0, ""), out
     assert len(trials(tmp_path, "s")) == 2
+
+
+def test_a_stopped_run_that_cannot_go_on_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\nfrom pathlib import Path\nfrom sweeps.models import Linear\n\n"
+        "class Net(Linear):\n"
+        "    def __init__(self, in_channels, image_size, num_classes):\n"
+        "        super().__init__(in_channels, image_size, num_classes)\n"
+        "        if Path('broken').exists():\n"
+        "            if Path('checked').exists():\n"
+        "                os._exit(9)\n"
+        "            Path('checked').touch()\n"
+    )
+    command = ["-m", "name=s", "data=synthetic", "epochs=4", "lr=0.1,0.01,1e-7", "tracking=none"]
+    command += ["model=custom", "model._target_=mine.Net", "trusted_targets=[mine]", "workers=1"]
+    search = ["hydra/sweeper=search", "search=halving", "search.factor=2"]
+    code, out, err = train(tmp_path, *command, *search)
+    assert (code, err) == (0, ""), out
+    assert "pruned" in {t["record"]["outcome"] for t in trials(tmp_path, "s").values()}
+    (tmp_path / "broken").touch()
+    code, out, err = train(tmp_path, *command)
+    assert code == 1, out
+    assert "process ended with exit code 9" in out
+    (tmp_path / "broken").unlink()
+    code, out, err = train(tmp_path, *command)
+    assert (code, err) == (0, ""), out
+    assert {t["record"]["epochs_done"] for t in trials(tmp_path, "s").values()} == {4}

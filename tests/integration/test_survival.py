@@ -119,6 +119,10 @@ class Net(torch.nn.Module):
         super().__init__()
         self.layer = torch.nn.Linear(in_channels * image_size**2, num_classes)
         self.how, self.once = how, once
+        if how == "early":  # not when all runs are checked, but when this one begins
+            if pathlib.Path("checked").exists():
+                os._exit(9)
+            pathlib.Path("checked").touch()
 
     def forward(self, x):
         if self.training and (self.once is None or not pathlib.Path(self.once).exists()):
@@ -144,14 +148,15 @@ def test_crashes_are_their_own(tmp_path: Path) -> None:
             "-m",
             "name=c",
             *model,
-            "+model.how=exit,segfault,hang,none",
+            "+model.how=exit,segfault,hang,early,none",
             "data=synthetic",
             "epochs=2",
         ),
         "timeout_s=10",
     )
     assert code == 1, out + err
-    assert "3 of 4 runs failed" in err
+    assert "4 of 5 runs failed" in err
+    assert "MLflow does not take" not in out
     records = [
         json.loads(path.read_text()) for path in tmp_path.glob("outputs/sweeps/c/*/run.json")
     ]
@@ -160,9 +165,10 @@ def test_crashes_are_their_own(tmp_path: Path) -> None:
         "exit": "process ended with exit code 7",
         "segfault": "process ended with SIGSEGV (signal 11)",
         "hang": "took longer than timeout_s=10",
+        "early": "process ended with exit code 9",
         "none": None,
     }
-    assert sorted(run.info.status for run in all_runs(tmp_path)) == ["FAILED"] * 4 + ["FINISHED"]
+    assert sorted(run.info.status for run in all_runs(tmp_path)) == ["FAILED"] * 5 + ["FINISHED"]
 
 
 def test_a_crash_is_tried_again(tmp_path: Path) -> None:

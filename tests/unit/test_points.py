@@ -46,6 +46,25 @@ def test_what_a_checkpoint_does_not_know_is_taken_out_and_keeps_its_time(tmp_pat
     assert second[3]["step"] == 4
 
 
+def test_a_run_that_is_cut_twice_keeps_the_first_times_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with PointWriter(path, keep=0) as writer:
+        for step in range(1, 6):
+            writer.write({"loss": float(step)}, step)
+    first = read_points(path)
+    time.sleep(0.01)
+    with PointWriter(path, keep=2) as writer:
+        writer.write({"loss": 3.0}, 3)  # and it is cut again
+    time.sleep(0.01)
+    with PointWriter(path, keep=2) as writer:
+        for step in range(3, 7):
+            writer.write({"loss": float(step)}, step)
+    second = read_points(path)
+    assert second[:5] == first
+    assert second[5]["time_ms"] > first[4]["time_ms"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_clock_set_back_does_not_turn_the_order_around(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

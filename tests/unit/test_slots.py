@@ -54,6 +54,17 @@ def test_each_run_on_a_gpu_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert slots.threads == 4
 
 
+def test_workers_count_runs_of_both_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = plan(monkeypatch, 4, gpus=2, workers=2)
+    taken = [slots.take("cpu"), slots.take("gpu")]
+    assert None not in taken
+    assert slots.take("cpu") is None
+    assert slots.take("gpu") is None
+    assert taken[0] is not None
+    slots.give_back("cpu", taken[0])
+    assert slots.take("gpu") is not None
+
+
 def test_gpus_are_counted_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     slots = plan(monkeypatch, 4, gpus=2, on_gpu=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import BadInputError
+from sweeps.errors import BadInputError, TryAgainError
 from sweeps.launching.worker import Question, work
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Pool:
         on_end: Callable[[Ended], bool],
         on_tick: Callable[[list[Running]], None],
         on_question: Callable[[Job, Any], Any] | None = None,
+        ahead: int = 1,
     ) -> list[Ended]:
         """Runs jobs, as many at once as there are slots.
 
@@ -145,6 +146,8 @@ class Pool:
             on_end: Called after each job; returns whether the job failed.
             on_tick: Called a few times a second with what is under way.
             on_question: Answers what a job asks by `sweeps.launching.worker.ask`.
+            ahead: Jobs that may be asked for before a slot of their kind is free, so that those of
+                another kind pass.
 
         Returns:
             How each job that was started ended, in the order of their numbers.
@@ -155,7 +158,7 @@ class Pool:
         more = next_job
         try:
             while True:
-                self._fill(waiting, running, slots, more)
+                self._fill(waiting, running, slots, more, ahead)
                 if not running:
                     break
                 on_tick(running)
@@ -187,6 +190,7 @@ class Pool:
         running: list[Running],
         slots: Slots,
         next_job: Callable[[], Job | None],
+        ahead: int,
     ) -> None:
         """Starts what fits; a job whose kind of slot is taken waits and lets the next one pass."""
         for job in list(waiting):
@@ -194,7 +198,7 @@ class Pool:
             if slot is not None:
                 waiting.remove(job)
                 running.append(self._start(job, slot))
-        while any(slots.free.values()) and (asked := next_job()) is not None:
+        while slots and len(waiting) < ahead and (asked := next_job()) is not None:
             slot = slots.take(asked.kind)
             if slot is None:
                 waiting.append(asked)
@@ -263,8 +267,9 @@ class Pool:
         """Asks all to stop and waits for their checkpoints; asked again, kills them."""
         try:
             for item in running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(item.process.pid or 0, signum)
+                if item.process.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(item.process.pid, signum)
                 item.link.close()  # nobody answers any more: who waits goes on, and sees the signal
             deadline = time.monotonic() + GRACE_S
             for item in running:
@@ -305,7 +310,7 @@ def _no_job() -> None:
 
 
 def _may_retry(ended: Ended) -> bool:
-    return not isinstance(ended.raised, BadInputError)
+    return isinstance(ended.raised, TryAgainError) or not isinstance(ended.raised, BadInputError)
 
 
 def _exit_in_words(code: int | None) -> str:

@@ -32,10 +32,19 @@ class Slot:
 
 @dataclass
 class Slots:
-    """The free places of each kind; `threads` is the share of the cores that each run gets."""
+    """The places where runs may train.
+
+    Attributes:
+        threads: The share of the cores that each run gets.
+        free: The free places of each kind.
+        at_most: Runs at once, of all kinds together; None: as many as there are places.
+        taken: Places that are in use.
+    """
 
     threads: int | None
     free: dict[str, list[Slot]] = field(default_factory=dict)
+    at_most: int | None = None
+    taken: int = 0
 
     @classmethod
     def plan(
@@ -68,19 +77,26 @@ class Slots:
         settled = threads or max(1, cores // at_once)
         gpu_slots = places[:at_once] if workers != "auto" else places
         cpu_slots = [] if on_gpu and places else [Slot()] * at_once
-        return cls(settled, {"cpu": cpu_slots, "gpu": gpu_slots})
+        at_most = None if workers == "auto" else workers
+        return cls(settled, {"cpu": cpu_slots, "gpu": gpu_slots}, at_most)
 
     def take(self, kind: Kind) -> Slot | None:
         """Returns a free slot and counts it as taken, or None where all are."""
         free = self.free.get(kind, [])
-        return free.pop(0) if free else None
+        if not free or not len(self):
+            return None
+        self.taken += 1
+        return free.pop(0)
 
     def give_back(self, kind: Kind, slot: Slot) -> None:
         """Makes a slot free again."""
         self.free[kind].append(slot)
+        self.taken -= 1
 
     def __len__(self) -> int:
-        return sum(map(len, self.free.values()))
+        """Returns how many runs may start now."""
+        free = sum(map(len, self.free.values()))
+        return free if self.at_most is None else min(free, self.at_most - self.taken)
 
 
 def cpu_cores() -> int:

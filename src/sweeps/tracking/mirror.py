@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import shlex
@@ -163,7 +164,7 @@ class Mirror:
         self._thread.join(min(timeout_s, QUIET_S))
         if self._thread.is_alive() and timeout_s > QUIET_S:
             log.info("Sending the rest to MLflow ...")
-            self._thread.join(timeout_s - QUIET_S)
+            self._thread.join(None if timeout_s == math.inf else timeout_s - QUIET_S)
         if not self.complete:
             watched = [paths.folder for paths in self._sweeps] + [p.folder for p in self._runs]
             folders = [os.path.relpath(folder) for folder in watched]

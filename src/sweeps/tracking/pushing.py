@@ -189,13 +189,14 @@ class Pusher:
             ],
             start_ms=record.started_ms,
         )
-        profile = {key: value for key, value in record.dataset.items() if key != "digest"}
-        self._store.log_dataset(
-            run_id,
-            name=record.dataset["name"],
-            digest=record.dataset["digest"],
-            profile=json.dumps(profile),
-        )
+        if record.dataset:  # a run that died before it began has none
+            profile = {key: value for key, value in record.dataset.items() if key != "digest"}
+            self._store.log_dataset(
+                run_id,
+                name=record.dataset["name"],
+                digest=record.dataset["digest"],
+                profile=json.dumps(profile),
+            )
         config = [(path, "config") for path in sorted(paths.hydra.glob("*.yaml"))]
         self._store.log_files(
             run_id,
