@@ -10,7 +10,8 @@ point. Four ways to find the best, each with tracking on and two runs at once wh
 
     grid    python -m sweeps.train -m ...: all 27, trained whole
     asha    the same with hydra/sweeper=search search=asha
-    hydra   the same grid with Hydra's own sweeper and launcher, one after another (--rivals seeds)
+    hydra   the same grid with Hydra's own sweeper and launcher, one after another with all cores (--rivals
+            seeds)
     ray     the same grid as trials of Ray Tune with its ASHAScheduler, each our own trainer and nothing
             around it, with Ray's MLflow callback and its workers reused (--rivals seeds, where Ray is
             installed)
@@ -49,7 +50,7 @@ EPOCHS = 9
 ARMS = {
     "grid": ("workers=2",),
     "asha": ("hydra/sweeper=search", "search=asha", "workers=2"),
-    "hydra": ("hydra/sweeper=basic", "hydra/launcher=basic", "threads=1"),
+    "hydra": ("hydra/sweeper=basic", "hydra/launcher=basic"),
 }
 AT_ONCE = 2
 GOALS = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.standing import Standing
+
+
+log = logging.getLogger(__name__)
+
+SAY_EVERY_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,11 @@ def compose_cells(
     cells = []
     # Resolved on the master first: cells inherit its answers, so a fresh name is the same for all.
     sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
+    said = time.monotonic()
     for number, overrides in enumerate(grid):
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            log.info("Checking the runs: %d of %d.", number, len(grid))
         composed = hydra_context.config_loader.load_sweep_config(master, list(overrides))
         with naming_cell(overrides, of=len(grid)):
             config = parse(composed)
