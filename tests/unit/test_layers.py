@@ -25,6 +25,7 @@ LAYERS = [
         "sweep",
         "agenda",
         "searching",
+        "executing",
         "asking",
         "planning",
         "sources",
