@@ -131,6 +131,8 @@ class GridAgenda:
         """Finds out which are to be run."""
         self._todo.extend(cell for cell in self.samples if is_due(cell, facts))
         notes = [f"{len(self._todo)} to run"] if len(self._todo) < self.total else []
+        if goes_on := sum(cell.standing() == "continue" for cell in self._todo):
+            notes.append(f"{goes_on} of them continued" if notes else f"{goes_on} continued")
         if self.total < len(self._asked):
             notes.append(f"{len(self._asked) - self.total} duplicate")
         shown = f" ({', '.join(notes)})" if notes else ""
@@ -160,10 +162,17 @@ class GridAgenda:
         """Returns where each cell stands, repeated ones too."""
         first = set(map(id, self.samples))
         labels = reporting.labels([cell.overrides for cell in self._asked])
-        states = [
-            WORDS[cell.standing()] if id(cell) in first else "duplicate" for cell in self._asked
-        ]
+        states = [_planned(cell) if id(cell) in first else "duplicate" for cell in self._asked]
         return list(zip(states, labels, strict=True))
+
+
+def _planned(cell: Cell) -> str:
+    """Returns where a cell stands; a plan reads no data, so what changed there is not seen."""
+    state, record = cell.standing(), cell.load()
+    if state == "done" and record is not None and cell.config.refresh:
+        code = code_digest(targets(cell.config))
+        state = "again" if changes(record, code=code, digest=None) else "done"
+    return WORDS[state]
 
 
 def is_due(cell: Cell, facts: Facts) -> bool:

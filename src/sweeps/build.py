@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
+from torch.nn.parameter import is_lazy
 
 from sweeps.config.parse import TRUSTED_PREFIXES
 from sweeps.data import Batches, Dataset, Source, prepare
@@ -150,7 +151,29 @@ def build_model(config: Config, dataset: Dataset) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "init"))
         model = _instantiate("model", config.model, config, **wanted)
-    return _of_kind(torch.nn.Module, "model", model)
+        model = _of_kind(torch.nn.Module, "model", model)
+        if any(map(is_lazy, model.parameters())):
+            _settle_sizes(config, model, torch.zeros(2, *dataset.shape))
+    return model
+
+
+def _settle_sizes(config: Config, model: torch.nn.Module, x: torch.Tensor) -> None:
+    """Lets lazy layers see images, so that they draw their weights from the seed of the others."""
+    try:
+        with torch.no_grad():
+            model.eval()(x)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise _misfit(config, x, error) from error
+
+
+def _misfit(config: Config, x: torch.Tensor, error: Exception) -> BadInputError:
+    reason = str(error).strip().splitlines()[0]
+    if "deterministic" in reason:
+        return BadInputError(f"{reason} Add deterministic=false to allow it.")
+    return BadInputError(
+        f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
+        f" of shape {tuple(x.shape[1:])}: {reason}"
+    )
 
 
 def _of_kind(kind: type[T], group: str, made: Any) -> T:
@@ -289,10 +312,4 @@ def _probe(config: Config, model: torch.nn.Module, loss: torch.nn.Module, test: 
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if "deterministic" in reason:
-            raise BadInputError(f"{reason} Add deterministic=false to allow it.") from error
-        raise BadInputError(
-            f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
-            f" of shape {tuple(x.shape[1:])}: {reason}"
-        ) from error
+        raise _misfit(config, x, error) from error

@@ -25,7 +25,7 @@ from sweeps.planning import show_plan
 from sweeps.records import RunRecord, SweepRecord, now_ms
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
-from sweeps.tracking import mirror_of, ui_command
+from sweeps.tracking import mirror_of, where_tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,8 @@ def run_sweep(
 
 def _what_failed(cells: int, failed: int, missing: int) -> str:
     unfinished = f", {missing - failed} did not run to their end" if missing > failed else ""
-    return f"{failed} of {cells} runs failed{unfinished}; the table says why."
+    rest = " The same command goes on with them." if unfinished else ""
+    return f"{failed} of {cells} runs failed{unfinished}; the table says why.{rest}"
 
 
 def agenda_for(
@@ -256,4 +257,4 @@ def _show(
     if paths.report.exists():
         log.info("Report:   %s", os.path.relpath(paths.report))
     if config.tracking["backend"] != "none":
-        log.info("Compare in the browser: %s", ui_command(config))
+        log.info("%s", where_tracked(config, paths.folder))

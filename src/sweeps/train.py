@@ -21,7 +21,7 @@ from sweeps.config.parse import parse
 from sweeps.config.rates import open_rate, quote_rates
 from sweeps.config.rerun import from_saved_run
 from sweeps.config.saved import choices, hydra_files
-from sweeps.errors import SweepsError
+from sweeps.errors import BadInputError, SweepsError
 from sweeps.interrupts import Interrupted, command, raising_signals
 from sweeps.paths import RunPaths, SweepPaths, conf_dir
 
@@ -58,6 +58,8 @@ _refusals: list[SweepsError | OSError] = []
 
 def _run(cfg: DictConfig) -> float | None:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
+    if HydraConfig.get().mode == RunMode.RUN:
+        _refuse_search(overrides)
     if open_rate(cfg) is not None:
         cfg, overrides = _at_its_pick(cfg, overrides)
     request = _request(cfg, overrides)
@@ -68,6 +70,17 @@ def _run(cfg: DictConfig) -> float | None:
         observe = observer(request.config, RunPaths(request.folder))
         return run(request, observe).objective_value
     return _run_alone(request)
+
+
+def _refuse_search(overrides: list[str]) -> None:
+    typed = [word for word in overrides if word.startswith(("search=", "search.", "trials="))]
+    if HydraConfig.get().runtime.choices.get("hydra/sweeper") == "search":
+        typed.insert(0, "hydra/sweeper=search")
+    if typed:
+        remove_refused(Path(HydraConfig.get().runtime.output_dir))
+        raise BadInputError(
+            f"{typed[0]} has no effect on a single run. To search, add -m and hydra/sweeper=search."
+        )
 
 
 def _at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
@@ -197,21 +210,25 @@ def _request(cfg: DictConfig, overrides: list[str]) -> RunRequest:
 
 
 def _show_plan(paths: RunPaths) -> None:
+    from sweeps.agenda import WORDS
     from sweeps.records import RunRecord
     from sweeps.standing import standing
 
     record = RunRecord.load(paths)
-    log.info("%s is %s. Nothing was started.", os.path.relpath(paths.folder), standing(record))
+    state = WORDS[standing(record)]
+    log.info("%s is %s. Nothing was started.", os.path.relpath(paths.folder), state)
 
 
 def _say_result(request: RunRequest, record: RunRecord) -> None:
     from sweeps.reporting import terminal_table
-    from sweeps.tracking import ui_command
+    from sweeps.tracking import where_tracked
 
     log.info("\n%s\n", terminal_table([(record, request.folder)]))
+    if record.outcome == "diverged":
+        log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
     log.info("In: %s", os.path.relpath(request.folder))
     if request.config.tracking["backend"] != "none":
-        log.info("Compare in the browser: %s", ui_command(request.config))
+        log.info("%s", where_tracked(request.config, request.folder))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,23 @@ def test_a_state_of_another_device_is_taken_over(tmp_path: Path) -> None:
     assert after.done
 
 
+LAZY = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(num_classes))
+"""
+
+
+def test_lazy_layers_draw_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lazing.py").write_text(LAZY)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = config("model=custom", "model._target_=lazing.Net", "trusted_targets=[lazing]")
+    twin = whole(cfg)
+    assert_equal(cut(cfg, CUTS[0], RunPaths(tmp_path)), twin)
+
+
 def test_a_run_without_validation_images(tmp_path: Path) -> None:
     cfg = config("data.val_fraction=0", "objective=test_accuracy")
     trainer, _ = build_trainer(cfg)

@@ -141,6 +141,8 @@ REFUSED = {
     "large batch": (["batch_size=9999"], "batch_size=9999 is larger than the"),
     "absent GPU": (["device=cuda:77"], "CUDA device"),
     "numbered GPU": (["-m", "lr=0.1,0.2", "device=cuda:1"], "CUDA_VISIBLE_DEVICES=1"),
+    "search alone": (["search=asha"], "add -m and hydra/sweeper=search"),
+    "sweeper alone": (["hydra/sweeper=search"], "add -m and hydra/sweeper=search"),
     "missing root": (["data=image_folder", "data.root=nowhere"], "does not exist"),
     "untrusted": (["model._target_=os.system"], "not in a trusted package"),
     "alias": (["model._target_=torch.nn.functional.torch.load"], "outside the trusted packages"),

@@ -70,6 +70,7 @@ def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> No
     assert {name: r.key for name, r in records(tmp_path).items()} == {
         name: r.key for name, r in before.items()
     }
+    assert "2 to run again" in train(tmp_path, *command, "refresh=true", "plan=true")[1]
     code, out, err = train(tmp_path, *command, "refresh=true")
     assert (code, err) == (0, "")
     assert out.count("it is trained again") == 2
@@ -103,12 +104,14 @@ def test_stop_on_error_starts_no_more(tmp_path: Path) -> None:
     code, out, err = train(tmp_path, *command, "on_error=stop", "workers=1", "tracking=none")
     assert code == 1
     assert out.count("RuntimeError: it broke") >= 1
-    assert "1 of 3 runs failed, 2 did not run to their end; the table says why." in err
+    assert "1 of 3 runs failed, 2 did not run to their end; the table says why. The" in err
     assert len(records(tmp_path)) == 1
 
 
 def test_sync_sends_what_was_made_offline_and_closes_orphans(tmp_path: Path) -> None:
-    assert train(tmp_path, *COMMAND, "lr=0.1,0.01", "tracking.offline=true")[0] == 0
+    code, out, err = train(tmp_path, *COMMAND, "lr=0.1,0.01", "tracking.offline=true")
+    assert (code, err) == (0, "")
+    assert "To send it: python -m sweeps.sync outputs/sweeps/s" in out
     assert not (tmp_path / "outputs/mlflow.db").exists()
     folder = tmp_path / "outputs/sweeps/s"
     orphan = RunPaths(next(path.parent for path in folder.glob("*/run.json")))

@@ -137,7 +137,7 @@ def test_a_grid_is_halved_by_two_workers_through_kills(tmp_path: Path) -> None:
     grid = ["name=s", "-m", *RUNS, "optimizer=sgd,adam", "lr=1,0.1,0.01,0.001", "workers=2"]
     code, out, err = train(tmp_path, *grid)
     assert (code, err) == (0, ""), out
-    assert "Sweep of 8 runs (7 to run) in" in out
+    assert "Sweep of 8 runs (7 to run, 7 of them continued) in" in out
     outcomes = {trial["record"]["outcome"] for trial in trials(tmp_path, "s").values()}
     assert outcomes <= {"finished", "diverged"}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from typing import TYPE_CHECKING
 
+from sweeps.paths import RunPaths
 from sweeps.records import ending
 from sweeps.reporting import forms
 from sweeps.reporting.words import show
@@ -78,7 +80,11 @@ def terminal_table(entries: Sequence[Entry]) -> str:
     """Returns the table for a terminal, with the cause below for each failed run."""
     left = (COLUMNS.index("cell"), COLUMNS.index("outcome"))
     lines = forms.terminal_lines(_titles(entries), rows(entries), left=left)
-    lines += [f"failed: {r.name}: {r.error}" for r, _ in rank(entries) if r.outcome == "failed"]
+    lines += [
+        f"failed: {record.name}: {record.error}. Its log: {os.path.relpath(RunPaths(folder).log)}"
+        for record, folder in rank(entries)
+        if record.outcome == "failed"
+    ]
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from sweeps.tracking.mirror import (
     mirror_of,
     tracking_uri,
     ui_command,
+    where_tracked,
 )
 from sweeps.tracking.reader import RUN_ID, Reader
 from sweeps.tracking.store import Store
@@ -19,4 +20,5 @@ __all__ = [
     "mirror_of",
     "tracking_uri",
     "ui_command",
+    "where_tracked",
 ]

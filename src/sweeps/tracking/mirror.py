@@ -56,6 +56,14 @@ def ui_command(config: Config) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
 
 
+def where_tracked(config: Config, folder: Path) -> str:
+    """Returns how to see the runs of a folder in MLflow, or how to send them there first."""
+    if config.tracking["offline"]:
+        sync = shlex.join(["python", "-m", "sweeps.sync", os.path.relpath(folder)])
+        return f"MLflow has none of it yet. To send it: {sync}"
+    return f"Compare in the browser: {ui_command(config)}"
+
+
 @contextlib.contextmanager
 def mirror_of(config: Config) -> Iterator[Mirror]:
     """Gives the mirror that a config asks for; it begins to connect at once.
