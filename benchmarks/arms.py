@@ -54,8 +54,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 def child(arguments: list[str], folder: Path) -> str:
     """Runs Python in `folder` with a cache of its own and returns what it printed."""
+    return printed([sys.executable, *arguments], folder)
+
+
+def printed(command: list[str], folder: Path, typed: str | None = None) -> str:
+    """Runs a command in `folder`, see `environment`, and returns what it printed."""
     done = subprocess.run(
-        [sys.executable, *arguments],
+        command,
+        input=typed,
         cwd=folder,
         env=environment(folder),
         text=True,
@@ -63,7 +69,7 @@ def child(arguments: list[str], folder: Path) -> str:
         check=False,
     )
     if done.returncode:
-        sys.exit(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return done.stdout
 
 

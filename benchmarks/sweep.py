@@ -61,6 +61,7 @@ from arms import (
     notes_model,
     parser_of,
     print_ratio,
+    printed,
 )
 
 if TYPE_CHECKING:
@@ -165,18 +166,9 @@ def by_loop(script: list[str], cells: Sequence[tuple[str, float]], folder: Path)
 
 def by_xargs(script: list[str], cells: Sequence[tuple[str, float]], folder: Path) -> list[float]:
     """Runs the notes' script once a cell, as many at once as there are cores."""
-    done = subprocess.run(
-        ["xargs", f"-P{AT_ONCE}", "-L1", sys.executable, *script],
-        input="".join(f"--optimizer={optimizer} --lr={rate}\n" for optimizer, rate in cells),
-        cwd=folder,
-        env=environment(folder),
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"xargs ended with {done.returncode}:\n{done.stderr}")
-    return accuracies_in(done.stdout)
+    lines = "".join(f"--optimizer={optimizer} --lr={rate}\n" for optimizer, rate in cells)
+    xargs = ["xargs", f"-P{AT_ONCE}", "-L1", sys.executable, *script]
+    return accuracies_in(printed(xargs, folder, lines))
 
 
 def accuracies_in(printed: str) -> list[float]:

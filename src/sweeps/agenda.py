@@ -14,6 +14,7 @@ from sweeps.study import without_duplicates
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sweeps.records import RunRecord
     from sweeps.study import Cell
 
 WORDS = {"new": "new", "continue": "to continue", "again": "to run again", "done": "done"}
@@ -129,9 +130,10 @@ class GridAgenda:
 
     def open(self, facts: Facts) -> str:
         """Finds out which are to be run."""
+        goes_on = sum(cell.standing() == "continue" for cell in self.samples)
         self._todo.extend(cell for cell in self.samples if is_due(cell, facts))
         notes = [f"{len(self._todo)} to run"] if len(self._todo) < self.total else []
-        if goes_on := sum(cell.standing() == "continue" for cell in self._todo):
+        if goes_on:
             notes.append(f"{goes_on} of them continued" if notes else f"{goes_on} continued")
         if self.total < len(self._asked):
             notes.append(f"{len(self._asked) - self.total} duplicate")
@@ -169,10 +171,13 @@ class GridAgenda:
 def _planned(cell: Cell) -> str:
     """Returns where a cell stands; a plan reads no data, so what changed there is not seen."""
     state, record = cell.standing(), cell.load()
-    if state == "done" and record is not None and cell.config.refresh:
-        code = code_digest(targets(cell.config))
-        state = "again" if changes(record, code=code, digest=None) else "done"
+    if state == "done" and record is not None and cell.config.refresh and _changed(cell, record):
+        state = "again"
     return WORDS[state]
+
+
+def _changed(cell: Cell, record: RunRecord, digest: str | None = None) -> list[str]:
+    return changes(record, code=code_digest(targets(cell.config)), digest=digest)
 
 
 def is_due(cell: Cell, facts: Facts) -> bool:
@@ -181,9 +186,7 @@ def is_due(cell: Cell, facts: Facts) -> bool:
         return True
     record = cell.load()
     assert record is not None
-    digest = facts.digest(cell)
-    changed = changes(record, code=code_digest(targets(cell.config)), digest=digest)
-    if changed:
+    if changed := _changed(cell, record, facts.digest(cell)):
         say_changes(record, changed, refresh=cell.config.refresh)
         if cell.config.refresh:
             restart(cell.paths, record)

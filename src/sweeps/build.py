@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from sweeps.config.parse import TRUSTED_PREFIXES
 from sweeps.data import Batches, Dataset, Source, prepare
-from sweeps.errors import BadInputError, SweepsError, TryAgainError
+from sweeps.errors import BadInputError, SweepsError, TryAgainError, sentence
 from sweeps.loop import Trainer
 from sweeps.schedules import Schedule
 from sweeps.seeding import derive
@@ -169,10 +169,10 @@ def _settle_sizes(config: Config, model: torch.nn.Module, x: torch.Tensor) -> No
 def _misfit(config: Config, x: torch.Tensor, error: Exception) -> BadInputError:
     reason = str(error).strip().splitlines()[0]
     if "deterministic" in reason:
-        return BadInputError(f"{reason} Add deterministic=false to allow it.")
+        return BadInputError(f"{sentence(reason)} Add deterministic=false to allow it.")
     return BadInputError(
         f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
-        f" of shape {tuple(x.shape[1:])}: {reason}"
+        f" of shape {tuple(x.shape[1:])}: {sentence(reason)}"
     )
 
 
@@ -209,7 +209,9 @@ def _check_object(path: str, target: str, trusted: tuple[str, ...]) -> Any:
         found = get_object(target)
     except (ImportError, AttributeError, ValueError, HydraException) as error:
         reason = str(error).strip().splitlines()[-1]
-        raise BadInputError(f"{path}._target_={target} cannot be found: {reason}") from error
+        raise BadInputError(
+            f"{path}._target_={target} cannot be found: {sentence(reason)}"
+        ) from error
     home = f"{getattr(found, '__module__', '')}."
     if not callable(found) or not home.startswith(tuple(f"{prefix}." for prefix in prefixes)):
         raise BadInputError(
@@ -245,7 +247,7 @@ def _call(group: str, make: Any) -> Any:
         if isinstance(cause, SweepsError):
             raise cause from None
         reason = str(cause or error).strip().splitlines()[0]
-        raise BadInputError(f"{group} cannot be built: {reason}") from error
+        raise BadInputError(f"{group} cannot be built: {sentence(reason)}") from error
 
 
 def _compiled(model: torch.nn.Module) -> Any:

@@ -37,6 +37,11 @@ class CheckpointError(SweepsError):
     """A checkpoint is missing, damaged, or of an unknown format."""
 
 
+def sentence(text: str) -> str:
+    """Returns a text that ends as a sentence does: messages of libraries often end with nothing."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the nearest of `options`, or an empty string."""
     near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)

@@ -34,11 +34,11 @@ class Started:
 
     Attributes:
         cell: The cell.
-        before: What its run had come to.
+        ended_ms: When its run had ended before, if it had.
     """
 
     cell: Cell
-    before: RunRecord | None
+    ended_ms: int | None
 
 
 def carry_out(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) -> Sequence[Any]:
@@ -56,7 +56,8 @@ def carry_out(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) 
             if cell is None:
                 return None
             view.add(agenda.label(cell), cell.paths)
-            started.append(Started(cell, cell.load()))
+            known = cell.load()
+            started.append(Started(cell, known.ended_ms if known else None))
             job: Job = launcher.job(
                 cell.overrides, len(started) - 1, log=cell.paths.log, kind=_kind(cell, facts)
             )
@@ -102,7 +103,7 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
     record = cell.load()
     if record is not None:
         well = record.outcome in ("finished", "diverged", "pruned")
-        said = record != this.before and record.status != "RUNNING"
+        said = record.ended_ms != this.ended_ms and record.status != "RUNNING"
         if well and (said or why is None or record.outcome != "pruned"):
             return False
         if said and not ended.timed_out:

@@ -47,6 +47,11 @@ class RunPaths:
         return self.folder / "metrics.jsonl"
 
     @property
+    def metric_times(self) -> Path:
+        """When points were first written that a continued run is writing again."""
+        return self.folder / "metrics.times.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The last complete training state."""
         return self.folder / "checkpoint.pt"

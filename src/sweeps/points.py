@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sweeps.paths import read_json, replace_json, replace_text
+from sweeps.paths import RunPaths, read_json, replace_json, replace_text
 from sweeps.records import now_ms
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class PointWriter:
     def __init__(self, path: Path, *, keep: int) -> None:
         points = read_points(path)
         kept, dropped = points[:keep], points[keep:]
-        self._times = path.with_suffix(".times.json")
+        self._times = RunPaths(path.parent).metric_times
         earlier = (read_json(self._times) or {}).get("times", [])
         self._first_written = {(key, step): time_ms for key, step, time_ms in earlier}
         self._first_written |= {(p["key"], p["step"]): p["time_ms"] for p in dropped}

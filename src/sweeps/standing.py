@@ -76,7 +76,8 @@ def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
         metrics={},
     )
     again.save(paths)
-    for path in (paths.metrics, paths.weights):  # only now: until then they belong to a whole run
+    # Only now: until then they belong to a whole run.
+    for path in (paths.metrics, paths.metric_times, paths.weights):
         path.unlink(missing_ok=True)
     return again
 

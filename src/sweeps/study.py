@@ -120,5 +120,4 @@ def naming_cell(overrides: list[str], *, of: int) -> Iterator[None]:
     except BadInputError as error:
         if of == 1:
             raise
-        text = str(error) if str(error).endswith(".") else f"{error}."
-        raise BadInputError(f"Cell {' '.join(overrides)}: {text} Nothing was started.") from None
+        raise BadInputError(f"Cell {' '.join(overrides)}: {error} Nothing was started.") from None

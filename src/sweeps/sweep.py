@@ -16,7 +16,7 @@ from sweeps import reporting
 from sweeps.agenda import Facts, GridAgenda
 from sweeps.auto_lr import resolve_rates
 from sweeps.closing import close_orphan
-from sweeps.config.parse import search_settings
+from sweeps.config.parse import search_settings, typed_search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.executing import carry_out, on_gpu, slots_for
 from sweeps.interrupts import command
@@ -139,8 +139,7 @@ def agenda_for(
 
 
 def _refuse_search_settings(arguments: Sequence[str]) -> None:
-    typed = [a for a in arguments if a.startswith(("search=", "search.", "trials="))]
-    if typed:
+    if typed := typed_search_settings(arguments):
         raise BadInputError(
             f"{typed[0]} has no effect on a grid, which runs every combination. To search, add"
             " hydra/sweeper=search."

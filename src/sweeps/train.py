@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from sweeps.closing import remove_refused
 from sweeps.config.hydra_setup import prepare_hydra
 from sweeps.config.messages import explain
-from sweeps.config.parse import parse
+from sweeps.config.parse import parse, typed_search_settings
 from sweeps.config.rates import open_rate, quote_rates
 from sweeps.config.rerun import from_saved_run
 from sweeps.config.saved import choices, hydra_files
@@ -73,7 +73,7 @@ def _run(cfg: DictConfig) -> float | None:
 
 
 def _refuse_search(overrides: list[str]) -> None:
-    typed = [word for word in overrides if word.startswith(("search=", "search.", "trials="))]
+    typed = typed_search_settings(overrides)
     if HydraConfig.get().runtime.choices.get("hydra/sweeper") == "search":
         typed.insert(0, "hydra/sweeper=search")
     if typed:

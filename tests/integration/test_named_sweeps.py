@@ -74,6 +74,7 @@ def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> No
     code, out, err = train(tmp_path, *command, "refresh=true")
     assert (code, err) == (0, "")
     assert out.count("it is trained again") == 2
+    assert "Sweep of 2 runs in" in out  # new trainings, none of them continued
     after = records(tmp_path)
     assert all(after[name].key != before[name].key for name in before)
     runs = all_runs(tmp_path)

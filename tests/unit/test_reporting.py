@@ -249,6 +249,14 @@ def test_values_drawn_from_an_interval_have_no_next_step() -> None:
     assert not any("On the edge" in line for line in answer(runs, sweeps=(drawn,)).lines)
 
 
+def test_a_command_beyond_the_edge_knows_where_the_configs_are() -> None:
+    runs = [run(0.9, lr=0.1), run(0.5, lr=0.01)]
+    typed = "python -m sweeps.train -m --config-dir mine name=study lr=0.1,0.01"
+    found = answer(runs, sweeps=(SweepResult("study", typed, 2),))
+    beyond = next(c.line for c in found.commands if c.purpose.startswith("beyond"))
+    assert beyond.startswith("python -m sweeps.train -m --config-dir mine name=study ")
+
+
 def test_a_rate_that_makes_no_difference_for_one_optimizer_has_no_edge_there() -> None:
     runs = [
         *(run(0.5, optimizer="sgd", lr=rate, seed=0) for rate in (0.01, 0.1)),

@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -29,6 +29,9 @@ from sweeps.config.schema import (
     TrackingConfig,
 )
 from sweeps.errors import BadInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TRUSTED_PREFIXES = (
     "sweeps.data.",
@@ -125,6 +128,11 @@ def _remembered(group: str, values: dict[str, Any], trusted: tuple[str, ...]) ->
             else _typed_group(group, values, trusted)
         )
     return copy.deepcopy(_typed_groups[key])
+
+
+def typed_search_settings(words: Iterable[str]) -> list[str]:
+    """Returns those of some overrides that only a search can use."""
+    return [word for word in words if word.startswith(("search=", "search.", "trials="))]
 
 
 def search_settings(master: DictConfig) -> tuple[dict[str, Any], int | str]:

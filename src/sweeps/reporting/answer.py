@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sweeps.reporting.statistics import Estimate
 
 LINES_IN_WORDS = 3
+CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 SEEDS_TO_TYPE = "0,1,2,3,4"
 
 
@@ -73,7 +74,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
         if edges:
             at_the_edge = "; ".join(ladder.edge_in_words() for ladder in edges)
             lines.append(f"On the edge of the grid: {at_the_edge}.")
-            commands = [c for ladder in edges for c in _beyond(ladder)]
+            commands = [c for ladder in edges for c in _beyond(ladder, comparison)]
     if best.count("finished") == 1 and not equal:
         commands += _more_seeds(comparison, best)
     return Answer(about, (*lines, *_failures(part))[:8], tuple(commands))
@@ -184,10 +185,22 @@ def _failures(part: Part) -> list[str]:
     ]
 
 
-def _beyond(ladder: Ladder) -> list[Command]:
-    line = ladder.extension()
+def _beyond(ladder: Ladder, comparison: Comparison) -> list[Command]:
+    own = ladder.best.runs[0].sweep
+    flags = (_config_flags(sweep.command) for sweep in comparison.sweeps if sweep.name == own)
+    line = ladder.extension(next(flags, []))
     named = f" for {ladder.name}" if ladder.name else ""
     return [Command(f"beyond the edge{named}", line)] if line else []
+
+
+def _config_flags(command: str) -> list[str]:
+    """Returns the flags of a command that say where its configs are, such as --config-dir mine."""
+    words = shlex.split(command)
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.partition("=")[0] in CONFIG_FLAGS:
+            found += [word] if "=" in word else [word, following]
+    return found
 
 
 def _more_seeds(comparison: Comparison, best: Setting) -> list[Command]:
@@ -198,7 +211,8 @@ def _more_seeds(comparison: Comparison, best: Setting) -> list[Command]:
             if best.runs[0].sweep != sweep.name:
                 continue
             typed = [o for o in best.runs[0].overrides if key_of(o) not in ("name", SEED)]
-            words = ["python", "-m", "sweeps.train", "-m", f"name={sweep.name}", *typed]
+            flags = _config_flags(sweep.command)
+            words = ["python", "-m", "sweeps.train", "-m", *flags, f"name={sweep.name}", *typed]
         if words:
             words.append(f"seed={SEEDS_TO_TYPE}")
             found.append(Command("more seeds, to know how sure it is", shlex.join(words)))

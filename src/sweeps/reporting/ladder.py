@@ -98,8 +98,12 @@ class Ladder:
         texts = [str(max(1, round(n))) if whole else f"{n:.2g}" for n in steps]
         return [text for text in dict.fromkeys(texts) if text not in self.tried]
 
-    def extension(self) -> str:
-        """Returns the command that adds values beyond the edge to the same named sweep, or ''."""
+    def extension(self, flags: Sequence[str] = ()) -> str:
+        """Returns the command that adds values beyond the edge to the same named sweep, or ''.
+
+        Args:
+            flags: Of Hydra's that the sweep was typed with, such as --config-dir.
+        """
         values = self.additions()
         run = self.best.runs[0]
         if not values or not run.overrides:
@@ -111,7 +115,7 @@ class Ladder:
             [f"seed={','.join(seeds)}"] if any(key_of(o) == SEED for o in run.overrides) else []
         )
         words = [*named, *kept, f"{self.axis}={','.join(values)}", *seeded]
-        return shlex.join(["python", "-m", "sweeps.train", "-m", *words])
+        return shlex.join(["python", "-m", "sweeps.train", "-m", *flags, *words])
 
     def edge_in_words(self) -> str:
         """Returns which edge the best value lies on, and what to add there."""

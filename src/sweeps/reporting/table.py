@@ -8,6 +8,7 @@ import math
 import os
 from typing import TYPE_CHECKING
 
+from sweeps.errors import sentence
 from sweeps.paths import RunPaths
 from sweeps.records import ending
 from sweeps.reporting import forms
@@ -81,7 +82,8 @@ def terminal_table(entries: Sequence[Entry]) -> str:
     left = (COLUMNS.index("cell"), COLUMNS.index("outcome"))
     lines = forms.terminal_lines(_titles(entries), rows(entries), left=left)
     lines += [
-        f"failed: {record.name}: {record.error}. Its log: {os.path.relpath(RunPaths(folder).log)}"
+        f"failed: {record.name}: {sentence(str(record.error))}"
+        f" Its log: {os.path.relpath(RunPaths(folder).log)}"
         for record, folder in rank(entries)
         if record.outcome == "failed"
     ]

@@ -5,7 +5,6 @@ from sweeps.tracking.mirror import (
     experiment_name,
     mirror_of,
     tracking_uri,
-    ui_command,
     where_tracked,
 )
 from sweeps.tracking.reader import RUN_ID, Reader
@@ -19,6 +18,5 @@ __all__ = [
     "experiment_name",
     "mirror_of",
     "tracking_uri",
-    "ui_command",
     "where_tracked",
 ]

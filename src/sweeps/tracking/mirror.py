@@ -47,7 +47,7 @@ def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     return configured or f"sqlite:///{output_dir.absolute()}/mlflow.db"
 
 
-def ui_command(config: Config) -> str:
+def _ui_command(config: Config) -> str:
     """Returns the command that opens the runs in MLflow, or the address of their server."""
     uri = tracking_uri(TrackingConfig(**config.tracking), Path(config.output_dir))
     if uri.startswith("http"):
@@ -61,7 +61,7 @@ def where_tracked(config: Config, folder: Path) -> str:
     if config.tracking["offline"]:
         sync = shlex.join(["python", "-m", "sweeps.sync", os.path.relpath(folder)])
         return f"MLflow has none of it yet. To send it: {sync}"
-    return f"Compare in the browser: {ui_command(config)}"
+    return f"Compare in the browser: {_ui_command(config)}"
 
 
 @contextlib.contextmanager
