@@ -184,7 +184,7 @@ def test_a_run_that_was_killed_is_not_running(here: Path) -> None:
         ([], "Name a sweep, its folder or its MLflow run id. outputs/sweeps has: study."),
         (["stady"], "Did you mean 'study'? outputs/sweeps has: study."),
         (["outputs/none"], "There is no sweep 'outputs/none'"),
-        (["--experiment", "x"], "There is no MLflow store sqlite:///"),
+        (["--experiment", "x"], "There is no MLflow store at sqlite:///"),
         (["study", "--html", "none/report.html"], "Cannot write none/report.html: No such file"),
         (["empty"], "There are no runs to compare in empty."),
         (["study", "--json", "--csv"], "not allowed with argument"),

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness.program import QUICK, all_runs, client, finish, start, train
 from harness.server import Proxy, Server
+from mlflow.exceptions import MlflowException
+
+from sweeps.tracking import Store
+from sweeps.tracking.read import StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -248,6 +252,27 @@ def test_a_lost_answer_makes_no_second_run(tmp_path: Path, server: Server, proxy
     assert (code, err) == (0, ""), out
     assert any("runs/create" in path for path in proxy.requests)
     _assert_sent(server.client(), server.runs("lost"), [tmp_path / "outputs/runs/lost"])
+
+
+@pytest.mark.parametrize("wish", [None, "5"])
+def test_reading_first_makes_no_second_run(
+    wish: str | None, server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a busy machine is slow to answer
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", wish or "")
+    if wish is None:
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    experiment, run = f"read first, {wish} retries", {"key": "k", "name": "n", "params": {}}
+    StoreReader(proxy.uri).sweep("s", experiment)
+    store = Store(proxy.uri, experiment, None)
+    store.connect()
+    StoreReader(proxy.uri).sweep("s", experiment)
+    proxy.lose_answer("runs/create")
+    with pytest.raises(MlflowException):
+        store.find_or_create_run(**run, tags={}, start_ms=1)
+    run_id = store.find_or_create_run(**run, tags={}, start_ms=1)
+    assert [run.info.run_id for run in server.runs(experiment)] == [run_id]
+    assert sum("runs/create" in path for path in proxy.requests) == 1
 
 
 @pytest.mark.usefixtures("ready_store")

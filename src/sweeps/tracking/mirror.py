@@ -10,7 +10,6 @@ import contextlib
 import logging
 import math
 import os
-import re
 import shlex
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
+from sweeps.tracking.client import explain
 from sweeps.tracking.pushing import Pusher
 from sweeps.tracking.store import Store
 from sweeps.tracking.system import SystemMetrics
@@ -142,7 +142,7 @@ class Mirror:
             return
         reason = f"did not answer within {timeout_s:.0f} s"
         if self._error is not None:
-            reason = f"cannot be used: {_short(self._error)}"
+            reason = f"cannot be used: {explain(self._error)}"
         self._runs, self._sweeps = [], []
         raise TrackingUnavailableError(
             f"The MLflow store {self._uri} {reason}. Start it, {otherwise}."
@@ -215,18 +215,6 @@ class Mirror:
             log.warning(
                 "MLflow does not take the points (%s). The run goes on; they are kept in"
                 " metrics.jsonl and sent as soon as the store takes them.",
-                _short(self._failures[0]),
+                explain(self._failures[0]),
             )
         self._away = bool(self._failures)
-
-
-def _short(error: Exception) -> str:
-    # A failed connection is a page of nested exceptions whose last words say it all.
-    if found := re.findall(r"\[Errno -?\d+\] ([^'\")]+)", str(error)):
-        return str(found[-1]).strip()
-    if "timed out" in str(error):
-        return "it does not answer"
-    if found := re.findall(r"too many (\d+) error responses", str(error)):
-        return f"it answers {found[-1]}"
-    lines = str(error).strip().splitlines() or [repr(error)]
-    return lines[0][:200]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +18,13 @@ from sweeps.results import (
     best_point,
     is_finite,
 )
+from sweeps.tracking.client import explain, open_client
 from sweeps.tracking.store import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RUNS_PER_PAGE = 1000
+RUNS_PER_PAGE = 200  # few enough for the patience of one request
 RUNS_PER_HISTORY = 100
 POINTS_PER_HISTORY = 25_000
 EVALUATED = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
@@ -42,21 +41,10 @@ class StoreReader:
     """
 
     def __init__(self, uri: str) -> None:
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            raise TrackingUnavailableError(
-                f"There is no MLflow store {uri}. Name a sweep's folder, or another store with"
-                " --tracking-uri."
-            )
-        # MLflow's own defaults let an absent server hang a client for four minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic", "urllib3"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         self._uri = uri
+        otherwise = "Name a sweep's folder, or another store with --tracking-uri URI."
         with self._explaining():
-            self._client = MlflowClient(tracking_uri=uri)
+            self._client = open_client(uri, otherwise)
 
     def children(self, run_id: str) -> Collection:
         """Returns the runs below a parent, or the run itself where it is a run alone."""
@@ -108,7 +96,7 @@ class StoreReader:
                     if error.error_code != "INVALID_PARAMETER_VALUE":
                         raise
                     raise BadInputError(
-                        f'MLflow does not understand --filter "{filter_string}": {_line(error)}'
+                        f'MLflow does not understand --filter "{filter_string}": {explain(error)}.'
                         " Write it like \"params.model = 'mlp' and metrics.val_accuracy > 0.9\"."
                     ) from error
                 runs += page
@@ -142,7 +130,7 @@ class StoreReader:
             if hint and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 raise BadInputError(f"{self._uri}: {hint}") from error
             raise TrackingUnavailableError(
-                f"The MLflow store {self._uri} cannot be read: {_line(error)}"
+                f"The MLflow store {self._uri} cannot be read: {explain(error)}."
                 " Name the sweep's folder instead; it needs no store."
             ) from error
 
@@ -310,11 +298,3 @@ def _about(tags: dict[str, str]) -> dict[str, str]:
     if commit := tags.get("mlflow.source.git.commit"):
         about["git commit"] = f"{commit}{dirty}"
     return {key: value for key, value in about.items() if value}
-
-
-def _line(error: Exception) -> str:
-    # The cause is the last thing a failed connection says, and the first a database does.
-    if found := re.findall(r"\[Errno -?\d+\] ([^'\")]+)", str(error)):
-        return f"{str(found[-1]).strip()}."
-    lines = str(error).strip().splitlines() or [repr(error)]
-    return f"{lines[0][:200].rstrip('.')}."

@@ -6,15 +6,16 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths
-from sweeps.tracking.store import KEY_TAG, NOT_MEASURED, make_client
+from sweeps.tracking.client import explain, open_client
+from sweeps.tracking.store import KEY_TAG, NOT_MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 MOST_ARTIFACT_BYTES = 512 * 1024 * 1024
@@ -43,18 +44,16 @@ class Reader:
         uri: The tracking URI.
 
     Raises:
-        BadInputError: There is no such store.
+        TrackingUnavailableError: There is no such store.
     """
 
     def __init__(self, uri: str) -> None:
-        database = Path(uri.removeprefix("sqlite:///"))
-        if uri.startswith("sqlite:///") and not database.is_file():
-            raise BadInputError(
-                f"There is no MLflow store at {uri}. Name the one that has the run with"
-                " --tracking-uri URI, MLFLOW_TRACKING_URI, or --output-dir FOLDER."
-            )
         self._uri = uri
-        self._client = make_client(uri)
+        self._client = open_client(
+            uri,
+            "Name the one that has the run with --tracking-uri URI, MLFLOW_TRACKING_URI, or"
+            " --output-dir FOLDER.",
+        )
 
     def fetch(self, run_id: str, folder: Path) -> StoredRun:
         """Writes the run's files as a run folder has them, and returns its points.
@@ -125,10 +124,9 @@ class Reader:
         try:
             return getattr(self._client, method)(*arguments)
         except (MlflowException, OSError) as error:
-            reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
             raise BadInputError(
-                f"The MLflow store {self._uri} says: {reason}. Check the id, or name another store"
-                " with --tracking-uri URI."
+                f"The MLflow store {self._uri} says: {explain(error)}. Check the id, or name another"
+                " store with --tracking-uri URI."
             ) from None
 
 

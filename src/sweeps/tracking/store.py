@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from sweeps.paths import locked
+from sweeps.tracking.client import load_mlflow, make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 KEY_TAG = "sweeps.key"
@@ -28,14 +27,6 @@ PARAM_LENGTH = 6000
 NAME_LENGTH = 250
 
 
-def make_client(uri: str) -> Any:
-    """Returns MLflow's client for a store: silent, and impatient with an absent server."""
-    _prepare_mlflow()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
 class Store:
     """One experiment of one tracking server or database.
 
@@ -46,9 +37,8 @@ class Store:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
-        _prepare_mlflow()
+        load_mlflow()  # slow, so before the clock of a connection
         self._uri, self._experiment, self._artifacts = uri, experiment, artifacts
-        self._make_client: Callable[[], Any] = lambda: make_client(uri)
 
     def connect(self) -> None:
         """Opens the store and finds or makes the experiment."""
@@ -163,7 +153,7 @@ class Store:
     def _open(self) -> None:
         from mlflow.exceptions import MlflowException
 
-        self._client = self._make_client()
+        self._client = make_client(self._uri)
         found = self._client.get_experiment_by_name(self._experiment)
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
@@ -174,16 +164,3 @@ class Store:
                     raise
             found = self._client.get_experiment_by_name(self._experiment)
         self._experiment_id, self._created_ms = found.experiment_id, found.creation_time
-
-
-def _prepare_mlflow() -> None:
-    # MLflow's own defaults let an absent server hang a client for four minutes, and repeat a request
-    # whose answer was lost, which makes a second run. The mirror tries again itself.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient  # noqa: F401 - slow, so before the clock of a connection
-
-    for name in ("mlflow", "alembic", "urllib3"):  # the mirror says what matters, once
-        logging.getLogger(name).setLevel(logging.CRITICAL)
