@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps import reporting
 from sweeps.config.identity import targets
-from sweeps.standing import changes, code_digest, restart, say_changes
+from sweeps.standing import changes, code_digest, restart, say_changes, standing
 from sweeps.study import without_duplicates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sweeps.records import RunRecord
     from sweeps.study import Cell
@@ -131,7 +131,7 @@ class GridAgenda:
     def open(self, facts: Facts) -> str:
         """Finds out which are to be run."""
         goes_on = sum(cell.standing() == "continue" for cell in self.samples)
-        self._todo.extend(cell for cell in self.samples if is_due(cell, facts))
+        self._todo.extend(due(self.samples, facts))
         notes = [f"{len(self._todo)} to run"] if len(self._todo) < self.total else []
         if goes_on:
             notes.append(f"{goes_on} of them continued" if notes else f"{goes_on} continued")
@@ -180,15 +180,22 @@ def _changed(cell: Cell, record: RunRecord, digest: str | None = None) -> list[s
     return changes(record, code=code_digest(targets(cell.config)), digest=digest)
 
 
-def is_due(cell: Cell, facts: Facts) -> bool:
-    """Returns whether a cell is to be run: it is not done, or refresh=true and it has changed."""
-    if cell.standing() != "done":
-        return True
-    record = cell.load()
-    assert record is not None
-    if changed := _changed(cell, record, facts.digest(cell)):
-        say_changes(record, changed, refresh=cell.config.refresh)
-        if cell.config.refresh:
-            restart(cell.paths, record)
-            return True
-    return False
+def due(cells: Iterable[Cell], facts: Facts) -> list[Cell]:
+    """Returns which cells are to be run: those not done, and with refresh=true those that changed.
+
+    What has changed is said once for all the cells that it concerns.
+    """
+    found: list[Cell] = []
+    changed: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        record = cell.load()
+        if record is None or standing(record) != "done":
+            found.append(cell)
+        elif what := _changed(cell, record, facts.digest(cell)):
+            changed.setdefault(tuple(what), []).append(cell)
+            if cell.config.refresh:
+                restart(cell.paths, record)
+                found.append(cell)
+    for kinds, those in changed.items():
+        say_changes([cell.name for cell in those], kinds, refresh=those[0].config.refresh)
+    return found

@@ -112,7 +112,7 @@ def _earlier(request: RunRequest, paths: RunPaths) -> RunRecord | None:
         return earlier
     changed = changes(earlier, code=code_digest(targets(request.config)), digest=request.digest)
     if changed:
-        say_changes(earlier, changed, refresh=request.config.refresh)
+        say_changes([earlier.name], changed, refresh=request.config.refresh)
         if request.config.refresh:
             return restart(paths, earlier)
     return earlier

@@ -7,7 +7,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-from sweeps.agenda import WORDS, is_due
+from sweeps.agenda import WORDS, due
 from sweeps.asking import Reported
 from sweeps.closing import close_orphan
 from sweeps.config.identity import identity
@@ -98,11 +98,11 @@ class SearchAgenda:
                     pass
             close_orphan(paths)
         self._restore()
+        whole = [t for t in self._trials if t.state in ("finished", "diverged")]
+        for cell in due([self._cells[trial.number] for trial in whole], facts):
+            self._trial_of(cell).begin_anew()
         for trial in self._trials:
-            cell = self._cells[trial.number]
-            if trial.state in ("finished", "diverged") and is_due(cell, facts):
-                trial.begin_anew()
-            elif trial.state == "failed":
+            if trial.state == "failed":
                 trial.state = "waiting"
         self.total = max(self.total, len(self._trials))
         for trial in self._trials:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sweeps.records import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sweeps.paths import RunPaths
     from sweeps.records import RunRecord
@@ -82,10 +82,15 @@ def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
     return again
 
 
-def say_changes(record: RunRecord, changed: list[str], *, refresh: bool) -> None:
-    """Names a finished run that would come out differently today."""
-    verb = "it is trained again" if refresh else "it is kept; refresh=true trains it again"
-    log.warning("%s changed since it finished (%s): %s.", record.name, ", ".join(changed), verb)
+def say_changes(names: Sequence[str], changed: Iterable[str], *, refresh: bool) -> None:
+    """Says of finished runs, in one line, that they would come out differently today, and why."""
+    what = ", ".join(changed)
+    if len(names) == 1:
+        verb = "it is trained again" if refresh else "it is kept; refresh=true trains it again"
+        log.warning("%s changed since it finished (%s): %s.", names[0], what, verb)
+    else:
+        verb = "trained again" if refresh else "kept; refresh=true trains them again"
+        log.warning("%d finished runs: %s changed since. They are %s.", len(names), what, verb)
 
 
 @functools.cache

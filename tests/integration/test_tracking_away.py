@@ -262,15 +262,16 @@ def test_reading_first_makes_no_second_run(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", wish or "")
     if wish is None:
         monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    experiment, run = f"read first, {wish} retries", {"key": "k", "name": "n", "params": {}}
+    experiment = f"read first, {wish} retries"
+    run: dict[str, Any] = {"key": "k", "name": "n", "tags": {}, "params": {}, "start_ms": 1}
     StoreReader(proxy.uri).sweep("s", experiment)
     store = Store(proxy.uri, experiment, None)
     store.connect()
     StoreReader(proxy.uri).sweep("s", experiment)
     proxy.lose_answer("runs/create")
     with pytest.raises(MlflowException):
-        store.find_or_create_run(**run, tags={}, start_ms=1)
-    run_id = store.find_or_create_run(**run, tags={}, start_ms=1)
+        store.find_or_create_run(**run)
+    run_id = store.find_or_create_run(**run)
     assert [run.info.run_id for run in server.runs(experiment)] == [run_id]
     assert sum("runs/create" in path for path in proxy.requests) == 1
 
