@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import SGD, lr_scheduler
 
+from sweeps.errors import BadInputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,9 +47,17 @@ class Schedule:
         self._steps += 1
         if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
             return
-        if self._steps > self._warmup_steps:
+        if self._steps > self._warmup_steps and not self._at_its_last:
             self._probe.step()
             self._scheduler.step()
+
+    @property
+    def _at_its_last(self) -> bool:
+        """Whether the scheduler has no further rate: torch's cycle leaves its curve, then refuses."""
+        scheduler = self._scheduler
+        if not isinstance(scheduler, lr_scheduler.OneCycleLR):
+            return False
+        return scheduler.last_epoch >= scheduler.total_steps - 1
 
     def epoch_end(self, loss: float) -> None:
         """Tells a plateau schedule the loss on the evaluation images."""
@@ -108,12 +118,21 @@ def one_cycle(
 ) -> Scheduler:
     """Returns one cycle from `initial` up to 1 and down to `final` (arXiv:1708.07120).
 
-    Momentum stays as it is, unlike in torch's default.
+    The first step has `initial`, the last one `final`, as in torch. Momentum stays as it is, unlike in
+    torch's default.
+
+    Raises:
+        BadInputError: The way up would be the first step alone, which torch divides by zero for.
     """
+    if peak_fraction * total_steps == 1:
+        raise BadInputError(
+            f"schedule.peak_fraction={peak_fraction} of {total_steps} steps is the first step alone,"
+            " which has no way up. Make schedule.peak_fraction or epochs larger."
+        )
     return lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=1.0,
-        total_steps=total_steps + 1,  # torch refuses the call after the last step
+        total_steps=total_steps,
         pct_start=peak_fraction,
         cycle_momentum=False,
         div_factor=1 / initial,

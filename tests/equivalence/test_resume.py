@@ -23,6 +23,7 @@ OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yam
 OPTIMIZERS.remove("custom")
 SCHEDULES = sorted(path.stem for path in (conf_dir() / "schedule").glob("*.yaml"))
 STEADY = ("constant", "step", "plateau")
+RISING = ("one_cycle", "range_test")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STEPS = 15  # three epochs of five
 CUTS = (1, 5, 8)
@@ -103,7 +104,9 @@ def test_every_optimizer(optimizer: str, device: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule(schedule: str, device: str, tmp_path: Path) -> None:
-    settings = [f"schedule={schedule}", "schedule.warmup_epochs=0.5", "optimizer=adam", "lr=0.02"]
+    warmup = 0 if schedule in RISING else 0.5
+    settings = [f"schedule={schedule}", f"schedule.warmup_epochs={warmup}"]
+    settings += ["optimizer=adam", "lr=0.02"]
     cfg = config(*settings, f"device={device}")
     twin = whole(cfg)
     assert len({value for _, key, value in twin[1] if key == "lr"}) > 1 or schedule in STEADY

@@ -101,6 +101,11 @@ MINE = ["data._target_=mine.source", "schedule._target_=mine.schedule", "trusted
         (["schedule.warmup_epochs=nan"], "schedule.warmup_epochs=nan must be a finite number"),
         (["schedule=cosine", "schedule.final=inf"], "schedule.final=inf must be a finite number"),
         (["schedule=plateau", "schedule.patience_epochs=-1"], "must be 0 or more"),
+        (
+            ["schedule=one_cycle", "schedule.warmup_epochs=1"],
+            "schedule.warmup_epochs=1.0 before schedule=one_cycle: the rate would go up, down and up",
+        ),
+        (["schedule=range_test", "schedule.warmup_epochs=0.5"], "before schedule=range_test"),
         (["schedule=range_test", "schedule.start=1"], "schedule.start=1.0 must be below 1"),
         (["schedule=range_test", "schedule.start=0"], "must be a finite number above 0"),
         (["schedule=range_test", "schedule.steps=-1"], "must be 1 or more, or null"),

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
 
 from sweeps import schedules
+from sweeps.errors import BadInputError
 from sweeps.schedules import Schedule, Scheduler
 
 Make = Callable[[Optimizer], Scheduler]
@@ -20,7 +22,7 @@ SHAPES: dict[str, Make] = {
     "cosine": lambda o: schedules.cosine(o, total_steps=STEPS, final=0.2),
     "linear": lambda o: schedules.linear(o, total_steps=STEPS, final=0.2),
     "one_cycle": lambda o: schedules.one_cycle(
-        o, total_steps=STEPS, peak_fraction=5 / 9, initial=0.1, final=0.01
+        o, total_steps=STEPS, peak_fraction=5 / 8, initial=0.1, final=0.01
     ),
     "plateau": lambda o: schedules.plateau(o, factor=0.1, patience_epochs=1),
     "range_test": lambda o: schedules.range_test(o, total_steps=STEPS, start=1e-7, steps=None),
@@ -63,6 +65,38 @@ def test_known_values(name: str, start: float, middle: float, end: float) -> Non
     assert [seen[0], seen[4], seen[8]] == pytest.approx([start, middle, end])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 1000])
+def test_one_cycle_is_the_one_of_torch(steps: int) -> None:
+    optimizer = SGD([torch.zeros(1)], lr=1.0)
+    scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, cycle_momentum=False)
+    expected = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps - 1):
+        optimizer.step()
+        scheduler.step()
+        expected.append(optimizer.param_groups[0]["lr"])
+    ours = Schedule(
+        lambda o: schedules.one_cycle(
+            o, total_steps=steps, peak_fraction=0.3, initial=1 / 25, final=1 / 25 / 1e4
+        ),
+        warmup_steps=0,
+    )
+    seen = factors(ours, steps + 2)
+    assert seen[:steps] == expected
+    assert seen[steps:] == [expected[-1]] * 2
+
+
+def test_a_cycle_that_begins_at_its_peak_is_refused() -> None:
+    with pytest.raises(
+        BadInputError, match=r"peak_fraction=0\.25 of 4 steps is the first step alone"
+    ):
+        Schedule(
+            lambda o: schedules.one_cycle(
+                o, total_steps=4, peak_fraction=0.25, initial=0.1, final=0.01
+            ),
+            warmup_steps=0,
+        )
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(3, [0.01, 0.1, 1, 1]), (1, [1, 1, 1, 1])])
 def test_a_range_test_over_fewer_steps_than_the_run(steps: int, expected: list[float]) -> None:
     schedule = Schedule(
@@ -82,7 +116,7 @@ def test_a_final_rate_of_nothing(name: str) -> None:
         ),
     }
     seen = factors(Schedule(makes[name], warmup_steps=0), STEPS + 1)
-    assert min(seen[:-1]) > 0
+    assert min(seen[: STEPS - 1]) > 0
     assert seen[-1] == pytest.approx(0, abs=1e-12)
 
 

@@ -19,6 +19,8 @@ BACKENDS = ("mlflow", "none")
 ON_ERROR = ("continue", "stop")
 SAMPLERS = ("tpe", "random", "grid", "gp", "qmc")
 PRUNERS = ("none", "asha", "halving", "hyperband", "median")
+RISING = ("sweeps.schedules.one_cycle", "sweeps.schedules.range_test")
+"""Schedules that begin with a way up of their own."""
 MOST_THREADS = 1024
 
 
@@ -169,6 +171,13 @@ def _check_schedule(config: Config) -> None:
         raise BadInputError(
             f"schedule.warmup_epochs={schedule['warmup_epochs']} leaves nothing of"
             f" epochs={config.epochs}; make it smaller."
+        )
+    if schedule.get("warmup_epochs", 0) > 0 and schedule["_target_"] in RISING:
+        name = schedule["_target_"].rpartition(".")[2]
+        raise BadInputError(
+            f"schedule.warmup_epochs={schedule['warmup_epochs']} before schedule={name}: the rate would"
+            f" go up, down and up again, for {name} starts with a way up of its own. Leave"
+            " schedule.warmup_epochs out, or choose another schedule, such as schedule=cosine."
         )
     if schedule["_target_"] in TARGETS:
         _check_shape(schedule)
