@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.launching.worker import ask, has_controller
 from sweeps.records import RunRecord
+from sweeps.results import measured_by
 
 if TYPE_CHECKING:
     from sweeps.config import Config
@@ -40,7 +41,7 @@ def observer(config: Config, paths: RunPaths) -> Observer | None:
 
     def observe(report: Report) -> str | None:
         nonlocal latest
-        latest = report.metrics.get(config.objective, latest)
+        latest = report.metrics.get(measured_by(config.objective), latest)
         if every is None:
             number = report.epoch if report.epoch_done else 0
         else:

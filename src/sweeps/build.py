@@ -19,6 +19,7 @@ from sweeps.config.parse import TRUSTED_PREFIXES
 from sweeps.data import Batches, Dataset, Source, prepare
 from sweeps.errors import BadInputError, SweepsError, TryAgainError, sentence
 from sweeps.loop import Trainer
+from sweeps.results import measured_by
 from sweeps.schedules import Schedule
 from sweeps.seeding import derive
 
@@ -68,7 +69,7 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         val=val,
         test=test,
         epochs=config.epochs,
-        objective=config.objective,
+        objective=measured_by(config.objective),
         log_every=config.log_every,
         report_every=config.report_every,
         seed=config.seed,

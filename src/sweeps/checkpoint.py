@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 has no `epoch_loss` and `epoch_images`, which begin at 0."""
 
 
 @dataclass
@@ -35,6 +36,8 @@ class TrainState:
         batch: Batches done in the epoch under way.
         window_loss: Sum over the window of mean loss x batch size, since the last train_loss point.
         window_images: Images in that window.
+        epoch_loss: The same sum over the epoch under way.
+        epoch_images: Images in that sum.
         best_value: Objective at the best epoch so far.
         points: Metric points reported so far.
         tested: Whether the test images have been measured.
@@ -49,6 +52,8 @@ class TrainState:
     batch: int = 0
     window_loss: float = 0.0
     window_images: int = 0
+    epoch_loss: float = 0.0
+    epoch_images: int = 0
     points: int = 0
     tested: bool = False
     best_value: float | None = None
@@ -111,9 +116,9 @@ def load(path: Path) -> TrainState:
         raise CheckpointError(
             f"{path} cannot be read: it holds more than a training state."
         ) from error
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT}.")
-    return TrainState(**fields)
+    if not isinstance(fields, dict) or fields.get("format") not in (1, FORMAT):
+        raise CheckpointError(f"{path} is not a checkpoint of format 1 or {FORMAT}.")
+    return TrainState(**(fields | {"format": FORMAT}))
 
 
 def _keep_previous(paths: RunPaths) -> None:

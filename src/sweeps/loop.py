@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sweeps.data import Batches
     from sweeps.schedules import Schedule
 
+EPOCH_TRAIN_LOSS = "epoch_train_loss"
+"""The mean training loss of the epoch so far, measured where it is the objective."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -52,7 +55,7 @@ class Trainer:
         val: Evaluated after each epoch, or None.
         test: Evaluated at the end, or after each epoch where there is no `val`.
         epochs: Passes over `train`.
-        objective: The metric that picks the best epoch, such as 'val_accuracy'.
+        objective: The metric that picks the best epoch, such as 'val_accuracy' or `EPOCH_TRAIN_LOSS`.
         log_every: Optimizer steps between two `train_loss` points.
         seed: Seeds torch's own generators, which dropout uses.
         device: Where the tensors live.
@@ -188,9 +191,13 @@ class Trainer:
         return state.step % every == 0
 
     def _read_losses(self) -> None:
+        state = self.state
         for loss, images in self._unread:
-            self.state.window_loss += loss.item() * images
-            self.state.window_images += images
+            total = loss.item() * images
+            state.window_loss += total
+            state.window_images += images
+            state.epoch_loss += total
+            state.epoch_images += images
         self._unread.clear()
 
     def _close_window(self) -> float:
@@ -207,6 +214,7 @@ class Trainer:
             metrics["train_loss"] = self._close_window()
             metrics["lr"] = float(self._optimizer.param_groups[0]["lr"])
         metrics |= self._measure()
+        state.epoch_loss, state.epoch_images = 0.0, 0
         loss = metrics["test_loss" if self._val is None else "val_loss"]
         self._schedule.epoch_end(loss)
         self.diverged = not math.isfinite(loss)
@@ -218,7 +226,12 @@ class Trainer:
         """Evaluates on the validation images, or on the test images where there are none."""
         split, batches = ("test", self._test) if self._val is None else ("val", self._val)
         loss, accuracy = self._evaluate(batches)
-        return {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        metrics = {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
+        self._read_losses()
+        # A checkpoint of format 1 at the end of an epoch knows nothing of that epoch.
+        if self.objective == EPOCH_TRAIN_LOSS and self.state.epoch_images:
+            metrics[EPOCH_TRAIN_LOSS] = self.state.epoch_loss / self.state.epoch_images
+        return metrics
 
     def _report(self, metrics: dict[str, float], *, epoch_done: bool = False) -> Report:
         self.state.points += len(metrics)

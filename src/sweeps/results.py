@@ -135,6 +135,14 @@ def maximised(metric: str) -> bool:
     return metric.endswith("accuracy")
 
 
+def measured_by(objective: str) -> str:
+    """Returns the metric that an objective is read from, which has one point an evaluation.
+
+    The points of train_loss are means of a few steps each; its mean over an epoch is another metric.
+    """
+    return "epoch_train_loss" if objective == "train_loss" else objective
+
+
 class FolderHistory:
     """Reads the points of run folders."""
 
@@ -183,7 +191,7 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
     outcome = record.outcome or _outcome_of_unfinished(record, paths)
     value, best_epoch, epochs = record.objective_value, record.best_epoch, record.epochs_done
     if record.outcome is None:  # run.json learns these at the end
-        points = read_metric(paths.metrics, record.objective)
+        points = read_metric(paths.metrics, measured_by(record.objective))
         value, best_epoch = best_point(points, record.objective)
         epochs = len(points)
     return RunResult(

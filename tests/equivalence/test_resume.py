@@ -188,6 +188,40 @@ def test_a_run_without_validation_images(tmp_path: Path) -> None:
     assert_equal(cut_at, (trainer, points))
 
 
+@pytest.mark.parametrize("log_every", [1, 2, 5, 50])
+def test_the_training_loss_of_an_epoch_is_its_own_mean(log_every: int, tmp_path: Path) -> None:
+    cfg = config("objective=train_loss", f"log_every={log_every}", "optimizer=adam")
+    twin = whole(cfg)
+    every_step = whole(config("log_every=1", "optimizer=adam"))[1]
+    losses = [value for _, key, value in every_step if key == "train_loss"]
+    sizes = [16, 16, 16, 16, 15]  # 79 of 88 images are left to train on
+    means = [
+        sum(loss * n for loss, n in zip(losses[first : first + 5], sizes, strict=True)) / 79
+        for first in (0, 5, 10)
+    ]
+    points = [(step, value) for step, key, value in twin[1] if key == "epoch_train_loss"]
+    assert points == list(zip((5, 10, 15), map(pytest.approx, means), strict=True))
+    assert twin[0].state.best_value == min(value for _, value in points)
+    assert twin[0].state.best_model
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+def test_a_checkpoint_of_format_1_goes_on(tmp_path: Path) -> None:
+    cfg, paths = config(), RunPaths(tmp_path)
+    twin = whole(cfg)
+    before, _ = build_trainer(cfg)
+    points: Points = []
+    take(before, points, until=7)
+    fields = vars(before.capture()) | {"format": 1}
+    del fields["epoch_loss"], fields["epoch_images"]
+    torch.save(fields, paths.checkpoint)
+    after, _ = build_trainer(cfg)
+    after.restore(checkpoint.load(paths.checkpoint))
+    take(after, points)
+    assert_equal((after, points), twin)
+
+
 def test_a_divergence_comes_at_the_same_step(tmp_path: Path) -> None:
     cfg = config("lr=1e18", "loss=mse", "optimizer=sgd")
     trainer, _ = build_trainer(cfg)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.reporting.axes import ABSENT, in_order, number, numbers
 from sweeps.reporting.clock import training_seconds
-from sweeps.results import curves, is_finite, maximised
+from sweeps.results import curves, is_finite, maximised, measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -201,7 +201,7 @@ def _cell_text(setting: Setting | None, image: Any) -> tuple[str, str]:
 
 def _learning_curves(part: Part) -> Figure | None:
     bests = _best_settings(part)
-    found = curves([run for s in bests for run in s.runs], part.objective)
+    found = curves([run for s in bests for run in s.runs], measured_by(part.objective))
     canvas, (panel,) = _canvas()
     drawn = _draw_curves(panel, bests, found, _epochs)
     panel.set_xlabel("epoch")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sweeps.errors import BadInputError
 from sweeps.paths import read_json, replace_json
 from sweeps.points import read_points
+from sweeps.results import measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,8 +135,7 @@ def reports_of(paths: RunPaths, record: RunRecord, every: int | None) -> dict[in
     last_step = 0
     for point in read_points(paths.metrics):
         last_step = max(last_step, point["step"])
-        if point["key"] == record.objective and math.isfinite(point["value"]):
-            # A training loss comes between two reports: the last one before a report counts.
+        if point["key"] == measured_by(record.objective) and math.isfinite(point["value"]):
             values[-(-point["step"] // unit)] = point["value"]
     return dict(_filled(values, until=last_step // unit))
 
