@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-COMMON_DATA = ("_target_", "val_fraction", "limit", "normalize", "crop", "flip")
+COMMON_DATA = ("_target_", "val_fraction", "val_split", "limit", "normalize", "crop", "flip")
 
 
 def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
@@ -122,6 +122,7 @@ def load_dataset(config: Config) -> Dataset:
     return prepare(
         source,
         val_fraction=config.data["val_fraction"],
+        val_split=config.data["val_split"],
         limit=config.data["limit"],
         seed=config.seed,
     )

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sweeps.data import Batches, Source, Split, cached, prepare
-from sweeps.data.dataset import digest
+from sweeps.data.dataset import digest, stratified
 from sweeps.data.sources import DATASETS, digits, image_folder, synthetic, torchvision_dataset
 from sweeps.errors import BadInputError
 from sweeps.seeding import generator
@@ -69,7 +69,7 @@ def test_a_split_shares_the_images_and_gives_the_bits_of_a_copy(
     val_fraction: float, limit: int | None
 ) -> None:
     source = digits()
-    data = prepare(source, val_fraction=val_fraction, limit=limit, seed=5)
+    data = prepare(source, val_fraction=val_fraction, val_split="random", limit=limit, seed=5)
     pool, test = copied(source.train, limit), copied(source.test, limit)
     parts = [(data.train, pool), (data.test, test)]
     if data.val is not None:
@@ -91,6 +91,50 @@ def test_a_split_shares_the_images_and_gives_the_bits_of_a_copy(
         assert len(split) == len(copy) > 0
         assert torch.equal(own(split), copy.images)
         assert_same_batches(split, copy)
+
+
+def test_every_class_is_validated_in_its_share() -> None:
+    sizes = torch.tensor([500, 50, 10])
+    labels = torch.repeat_interleave(torch.arange(3), sizes)
+    pool = Split(torch.zeros(560, 1, 1, 1, dtype=torch.uint8), labels)
+    source = Source(pool, pool, ("a", "b", "c"), "")
+    chosen = set()
+    for seed in range(20):
+        data = prepare(source, val_fraction=0.1, limit=None, seed=seed)
+        assert data.val is not None
+        assert data.val.indices is not None
+        assert torch.bincount(data.val.labels).tolist() == [50, 5, 1]
+        assert torch.bincount(data.train.labels).tolist() == [450, 45, 9]
+        chosen.add(int(data.val.indices[data.val.labels == 2]))
+    assert len(chosen) > 5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "expected"),
+    [
+        ([900, 90, 10], 10, [8, 1, 1]),
+        ([900, 99, 1], 10, [9, 1, 0]),
+        ([4, 4, 4], 6, [2, 2, 2]),
+        ([2, 2], 2, [1, 1]),
+        ([7], 3, [3]),
+    ],
+)
+def test_the_first_hold_every_group(sizes: list[int], count: int, expected: list[int]) -> None:
+    groups = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    order = torch.randperm(len(groups), generator=generator(0, "split"))
+    found = stratified(order, groups)
+    assert torch.equal(found.sort().values, torch.arange(len(groups)))
+    assert torch.bincount(groups[found[:count]], minlength=len(sizes)).tolist() == expected
+
+
+def test_fewer_than_the_groups_are_any_of_them() -> None:
+    groups = torch.arange(100) // 5
+    firsts = [
+        stratified(torch.randperm(100, generator=generator(seed, "split")), groups)[:4]
+        for seed in range(40)
+    ]
+    assert all(len(groups[first].unique()) == 4 for first in firsts)
+    assert len(groups[torch.cat(firsts)].unique()) == 20
 
 
 def copied(split: Split, limit: int | None) -> Split:

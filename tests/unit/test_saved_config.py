@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from sweeps.config import identity
+from sweeps.config.parse import from_mapping
 from sweeps.config.saved import read_saved, resolve_references, to_saved_yaml, with_defaults
 from sweeps.errors import BadInputError
+from sweeps.paths import RunPaths
+from sweeps.records import RunRecord
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [*{before}, *{before}]\n"
     for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -101,6 +104,20 @@ def test_saving_keeps_plain_references_and_answers_the_others(
         "optimizer": {"lr": "${lr}", "threads": "${threads}", "betas": [0.9, "${lr}"]},
         "data": {"root": "/data/images/n", "relative": "/data/images/n"},
     }
+
+
+def test_an_old_run_keeps_its_split_and_its_identity() -> None:
+    complete, added = with_defaults(resolve_references(read_saved(RunPaths(GOLDEN).config)))
+    assert complete["data"]["val_split"] == "random"
+    assert "data.val_split" in added
+    place = {"name": "x", "output_dir": "x", "tracking": {}, "trusted_targets": []}
+    config = from_mapping(complete | place)
+    record = RunRecord.load(RunPaths(GOLDEN))
+    assert record is not None
+    assert identity(config) == record.identity
+    for key, value in (("val_split", "stratified"), ("crop", 1)):
+        other = dataclasses.replace(config, data=config.data | {key: value})
+        assert identity(other) != record.identity
 
 
 def test_keys_that_are_newer_than_a_saved_config_take_their_default() -> None:

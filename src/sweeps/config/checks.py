@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sweeps.config.schema import Config
 
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
+VAL_SPLITS = ("stratified", "random")
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
 ON_ERROR = ("continue", "stop")
@@ -130,6 +131,7 @@ def _check_data(config: Config) -> None:
         raise BadInputError(
             f"data.val_fraction={data['val_fraction']} must be at least 0 and below 1."
         )
+    _one_of("data.val_split", data["val_split"], VAL_SPLITS)
     if data["limit"] is not None and data["limit"] < 1:
         raise BadInputError(f"data.limit={data['limit']} must be 1 or more, or null.")
     if data["crop"] < 0:

@@ -38,12 +38,17 @@ SCHEDULING = (
 NOT_IDENTITY = (*PLACE, *SCHEDULING)
 """Changing these does not change a result."""
 
+BEFORE: dict[str, Any] = {"report_every": None, "data.val_split": "random"}
+"""What runs had before there was such a key, which their identity does not name."""
+
 
 def identity(config: Config) -> str:
     """Returns the SHA-256, in hex, of everything in the config that determines the result."""
-    content = {key: value for key, value in vars(config).items() if key not in NOT_IDENTITY}
-    if content["report_every"] is None:
-        del content["report_every"]  # runs made before there was this key keep their identity
+    content = {
+        key: _named(value, f"{key}.") if isinstance(value, dict) else value
+        for key, value in _named(vars(config)).items()
+        if key not in NOT_IDENTITY
+    }
     if content["data"]["_target_"] == "sweeps.data.sources.torchvision_dataset":
         # The archives are checked by torchvision: the folder they lie in changes nothing.
         content["data"] = {key: value for key, value in content["data"].items() if key != "root"}
@@ -83,3 +88,9 @@ def flatten(config: Config) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def _named(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values without the later keys that are what they were before."""
+    later = BEFORE.items()
+    return {key: value for key, value in values.items() if (f"{prefix}{key}", value) not in later}

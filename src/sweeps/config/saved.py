@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import OmegaConf
 
-from sweeps.config.identity import NOT_IDENTITY
+from sweeps.config.identity import BEFORE, NOT_IDENTITY
 from sweeps.config.schema import GROUPS
 from sweeps.errors import BadInputError
 from sweeps.paths import conf_dir, read_bounded
@@ -117,12 +117,15 @@ def resolve_references(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Returns a saved config complete: keys that are newer than it take their default.
+    """Returns a saved config complete: keys that are newer than it take what there was before them.
 
     Returns:
         The values, and the names of the keys that were added.
     """
     shipped = shipped_values()
+    for path, value in BEFORE.items():
+        group, _, key = path.rpartition(".")
+        (shipped[group] if group else shipped)[key] = value
     added = [key for key in shipped if key not in values and key not in NOT_IDENTITY]
     complete = {key: shipped[key] for key in added} | values
     for group in GROUPS:

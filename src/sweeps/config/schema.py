@@ -138,6 +138,7 @@ class DataConfig:
 
     _target_: str = MISSING
     val_fraction: float = MISSING
+    val_split: str = MISSING
     limit: int | None = MISSING
     normalize: bool = MISSING
     crop: int = MISSING

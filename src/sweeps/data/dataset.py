@@ -115,12 +115,20 @@ def digest(train: Split, test: Split, classes: tuple[str, ...]) -> str:
     return sha.hexdigest()[:32]
 
 
-def prepare(source: Source, *, val_fraction: float, limit: int | None, seed: int) -> Dataset:
+def prepare(
+    source: Source,
+    *,
+    val_fraction: float,
+    val_split: str = "stratified",
+    limit: int | None,
+    seed: int,
+) -> Dataset:
     """Splits off the validation images and measures the training pool.
 
     Args:
         source: The data set.
         val_fraction: Share of the training pool held out for validation; the choice follows `seed`.
+        val_split: 'stratified' holds out that share of every class, 'random' of all images at once.
         limit: At most so many images of the pool and of the test images, the same for every seed.
         seed: The run's seed.
 
@@ -137,9 +145,32 @@ def prepare(source: Source, *, val_fraction: float, limit: int | None, seed: int
     train, val = pool, None
     if held_out:
         order = torch.randperm(len(pool), generator=generator(seed, "split"))
+        if val_split == "stratified":
+            order = stratified(order, pool.labels)
         val, train = pool.take(order[:held_out]), pool.take(order[held_out:])
     mean, std = _statistics(pool)
     return Dataset(train, val, test, source.classes, source.digest, mean, std)
+
+
+def stratified(order: Tensor, groups: Tensor) -> Tensor:
+    """Returns an order in which the first of any number hold every group in its share.
+
+    One of each group comes first, then whichever group is furthest behind its share (Webster's method
+    of apportionment); a group of one comes last.
+
+    Args:
+        order: Places of the rows in random order, int64 (n,): it decides within a group and between
+            groups that are equally far behind.
+        groups: What must be spread, such as the class of each row, (n,).
+    """
+    _, group, sizes = torch.unique(groups[order], return_inverse=True, return_counts=True)
+    together = torch.argsort(group, stable=True)
+    place = torch.empty_like(order)  # within the group
+    place[together] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[group[together]]
+    turn = (place + 0.5) / sizes[group]
+    turn[place == 0] = 0.0
+    turn[sizes[group] == 1] = 1.0
+    return order[torch.argsort(turn, stable=True)]
 
 
 def _limited(split: Split, limit: int | None) -> Split:
