@@ -70,6 +70,7 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         test=test,
         epochs=config.epochs,
         objective=measured_by(config.objective),
+        pick=config.pick,
         log_every=config.log_every,
         report_every=config.report_every,
         seed=config.seed,
@@ -297,6 +298,7 @@ def _batches(
             std=std,
             crop=config.data["crop"] if augment else 0,
             flip=config.data["flip"] if augment else False,
+            shuffle=config.shuffle,
             seed=config.seed,
             device=device,
         )

@@ -38,7 +38,7 @@ class TrainState:
         window_images: Images in that window.
         epoch_loss: The same sum over the epoch under way.
         epoch_images: Images in that sum.
-        best_value: Objective at the best epoch so far.
+        best_value: Objective at the best epoch so far, or at the last where that one is picked.
         points: Metric points reported so far.
         tested: Whether the test images have been measured.
         rng: State of torch's own generators, which dropout uses.

@@ -56,6 +56,7 @@ class Trainer:
         test: Evaluated at the end, or after each epoch where there is no `val`.
         epochs: Passes over `train`.
         objective: The metric that picks the best epoch, such as 'val_accuracy' or `EPOCH_TRAIN_LOSS`.
+        pick: Whether the 'best' epoch by the objective or the 'last' one is the result.
         log_every: Optimizer steps between two `train_loss` points.
         seed: Seeds torch's own generators, which dropout uses.
         device: Where the tensors live.
@@ -82,10 +83,12 @@ class Trainer:
         bf16: bool = False,
         compiled: Any = None,
         report_every: int | None = None,
+        pick: str = "best",
     ) -> None:
         self.model = model
         self.epochs = epochs
         self.objective = objective
+        self._pick = pick
         self.diverged = False
         self.state = TrainState(model={}, optimizer={}, schedule={})
         self._forward = compiled if compiled is not None else model
@@ -243,7 +246,8 @@ class Trainer:
         if value is None:
             return
         sign = 1 if self.objective.endswith("_accuracy") else -1
-        if state.best_value is None or sign * value > sign * state.best_value:
+        better = state.best_value is None or sign * value > sign * state.best_value
+        if better or self._pick == "last":
             state.best_value, state.best_epoch = value, state.epoch
             state.best_metrics = dict(metrics)
             state.best_model = {

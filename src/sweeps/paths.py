@@ -63,8 +63,12 @@ class RunPaths:
 
     @property
     def weights(self) -> Path:
-        """The weights of the best epoch."""
+        """The weights of the epoch that was picked, the best one or the last."""
         return self.folder / "model.safetensors"
+
+    def weights_after(self, epoch: int | str) -> Path:
+        """Returns where the weights after an epoch are, counted from 1; '*' matches all."""
+        return self.folder / "epochs" / f"{epoch}.safetensors"
 
     @property
     def log(self) -> Path:

@@ -32,6 +32,7 @@ class RunRecord:
         name: The overrides, as shown.
         status: MLflow's RUNNING, FINISHED, FAILED or KILLED.
         objective: Metric that picks the best epoch.
+        best_epoch: The epoch that is its result: the best, or the last where that is picked.
         outcome: finished, diverged, pruned, failed, interrupted, or None while it trains.
         seconds: Time spent training, over all its parts.
         threads: CPU threads; a continued run keeps them, because bits depend on them.

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sweeps.config.identity import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths, SweepPaths, lock_holder, read_json
 from sweeps.points import read_metric
@@ -221,11 +222,15 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
 
 
 def as_settings(flat: Mapping[str, Any]) -> dict[str, str]:
-    """Returns params as text, without those that only say where and how a run is kept."""
+    """Returns params as text, without those that only say where and how a run is kept.
+
+    Runs made before there was a key have what stood for it then.
+    """
     hidden = ("name", "output_dir", "trusted_targets", "log_every", "objective", "experiment")
+    later = BEFORE if "objective" in flat else {}  # others' runs have none of our keys
     return {
         key: text(value)
-        for key, value in flat.items()
+        for key, value in {**later, **flat}.items()
         if key not in hidden and key.partition(".")[0] != "tracking"
     }
 

@@ -130,6 +130,11 @@ def _prepare(request: RunRequest, earlier: RunRecord | None) -> tuple[Trainer, D
     trainer, dataset = build_trainer(request.config)
     if earlier and RunPaths(request.folder).checkpoint.exists():
         _say_other_device(earlier, trainer)
+    if not request.config.shuffle and dataset.train.class_by_class:
+        log.warning(
+            "shuffle=false: the training images stand class by class, so nearly every batch is of one"
+            " class alone, and little is learned. Type shuffle=true."
+        )
     return trainer, dataset, torch.get_num_threads()
 
 
@@ -251,7 +256,7 @@ def _attempt(
             )
         outcome = "diverged" if trainer.diverged else ending or "finished"
         if outcome == "finished" and trainer.state.best_model:
-            _save_weights(paths, trainer.state.best_model)
+            _save_weights(paths.weights, trainer.state.best_model)
     except Interrupted:
         return "interrupted", None
     except Exception as failure:
@@ -274,9 +279,12 @@ def _train_until_asked(
     """Trains to the end, or until asked to stop; returns 'interrupted', or the observer's word."""
     from sweeps import checkpoint
 
+    paths = RunPaths(request.folder)
     record.metrics = dict(points.last)
     saved_at = time.monotonic()
     for report in _reports(trainer, request, record, points):
+        if report.epoch_done and request.config.keep_every_epoch:
+            _save_weights(paths.weights_after(report.epoch), trainer.model.state_dict())
         ending = observe(report) if observe is not None and stop.signum is None else None
         if trainer.done:
             break
@@ -284,7 +292,7 @@ def _train_until_asked(
         due = time.monotonic() - saved_at >= request.config.checkpoint_every_s
         if report.epoch_done or due or ending:
             points.sync()
-            checkpoint.save(RunPaths(request.folder), trainer.capture())
+            checkpoint.save(paths, trainer.capture())
             saved_at = time.monotonic()
         if ending:
             return ending
@@ -326,12 +334,13 @@ def _tensorboard(request: RunRequest) -> Iterator[Any]:
         yield writer.add_scalar
 
 
-def _save_weights(paths: RunPaths, weights: dict[str, Any]) -> None:
+def _save_weights(path: Path, weights: dict[str, Any]) -> None:
     from safetensors.torch import save
 
     # Shared or strided tensors are no form safetensors takes.
     content = save({name: tensor.contiguous().clone() for name, tensor in weights.items()})
-    replace_bytes(paths.weights, content)
+    path.parent.mkdir(exist_ok=True)
+    replace_bytes(path, content)
 
 
 def _finish(

@@ -289,10 +289,12 @@ class SearchAgenda:
             return
         points = read_points(cell.paths.metrics)
         epochs = reports_of(cell.paths, record, None)
+        last = max(epochs, default=None)
         best = max(epochs, key=lambda epoch: (self._sign * epochs[epoch], -epoch), default=None)
+        picked = last if cell.config.pick == "last" else best
         record.status, record.outcome, record.error = "FINISHED", "pruned", None
-        record.objective_value = None if best is None else epochs[best]
-        record.best_epoch, record.epochs_done = best, max(epochs, default=0)
+        record.objective_value = None if picked is None else epochs[picked]
+        record.best_epoch, record.epochs_done = picked, last or 0
         record.metrics = {point["key"]: point["value"] for point in points}
         record.ended_ms = max(now_ms(), record.started_ms)
         record.save(cell.paths)

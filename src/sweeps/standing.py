@@ -77,7 +77,13 @@ def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
     )
     again.save(paths)
     # Only now: until then they belong to a whole run.
-    for path in (paths.metrics, paths.metric_times, paths.weights):
+    epochs = paths.weights_after("*")
+    for path in (
+        paths.metrics,
+        paths.metric_times,
+        paths.weights,
+        *epochs.parent.glob(epochs.name),
+    ):
         path.unlink(missing_ok=True)
     return again
 

@@ -222,6 +222,14 @@ def test_a_checkpoint_of_format_1_goes_on(tmp_path: Path) -> None:
     assert_equal((after, points), twin)
 
 
+def test_the_stored_order_and_the_last_epoch(tmp_path: Path) -> None:
+    cfg = config("shuffle=false", "pick=last", "lr=0.3")
+    twin = whole(cfg)
+    assert twin[0].state.best_epoch == 3
+    for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
 def test_a_divergence_comes_at_the_same_step(tmp_path: Path) -> None:
     cfg = config("lr=1e18", "loss=mse", "optimizer=sgd")
     trainer, _ = build_trainer(cfg)

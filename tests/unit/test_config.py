@@ -68,6 +68,7 @@ def test_bonds_between_axes_are_no_part_of_a_run() -> None:
         ("objective=test_loss", "measured each epoch only where"),
         ("data.val_fraction=0", "needs validation images"),
         ("data.val_fraction=1", "must be at least 0 and below 1"),
+        ("pick=first", "pick=first is unknown. Allowed: best, last"),
         ("data.val_split=fair", "data.val_split=fair is unknown. Allowed: stratified, random"),
         ("data.limit=0", "data.limit=0 must be 1 or more"),
         ("data.crop=-1", "data.crop=-1"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 LAYERS = [
-    {"errors", "paths", "records", "points", "results", "standing"},
+    {"errors", "paths", "records", "points", "standing"},
     {
         "data",
         "models",
@@ -17,7 +17,17 @@ LAYERS = [
         "numerics",
         "lr_curve",
     },
-    {"config", "build", "tracking", "reporting", "progress", "interrupts", "space", "search"},
+    {
+        "config",
+        "build",
+        "results",
+        "tracking",
+        "reporting",
+        "progress",
+        "interrupts",
+        "space",
+        "search",
+    },
     {
         "runner",
         "range_test",

@@ -15,6 +15,7 @@ from sweeps.config.saved import read_saved, resolve_references, to_saved_yaml, w
 from sweeps.errors import BadInputError
 from sweeps.paths import RunPaths
 from sweeps.records import RunRecord
+from sweeps.results import as_settings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 BOMB = "a: &a [x, x]\n" + "".join(
@@ -109,7 +110,7 @@ def test_saving_keeps_plain_references_and_answers_the_others(
 def test_an_old_run_keeps_its_split_and_its_identity() -> None:
     complete, added = with_defaults(resolve_references(read_saved(RunPaths(GOLDEN).config)))
     assert complete["data"]["val_split"] == "random"
-    assert "data.val_split" in added
+    assert {"data.val_split", "shuffle", "pick"} <= set(added)
     place = {"name": "x", "output_dir": "x", "tracking": {}, "trusted_targets": []}
     config = from_mapping(complete | place)
     record = RunRecord.load(RunPaths(GOLDEN))
@@ -118,6 +119,17 @@ def test_an_old_run_keeps_its_split_and_its_identity() -> None:
     for key, value in (("val_split", "stratified"), ("crop", 1)):
         other = dataclasses.replace(config, data=config.data | {key: value})
         assert identity(other) != record.identity
+    for changes in ({"shuffle": False}, {"pick": "last"}):
+        assert identity(dataclasses.replace(config, **changes)) != record.identity
+    assert identity(dataclasses.replace(config, keep_every_epoch=True)) == record.identity
+
+
+def test_an_old_run_is_compared_by_what_it_had() -> None:
+    record = RunRecord.load(RunPaths(GOLDEN))
+    assert record is not None
+    settings = as_settings(record.params)
+    assert (settings["data.val_split"], settings["shuffle"]) == ("random", "true")
+    assert as_settings({"lr": 0.1}) == {"lr": "0.1"}  # logged by another program
 
 
 def test_keys_that_are_newer_than_a_saved_config_take_their_default() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sweeps.config.schema import Config
 
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
+PICKS = ("best", "last")
 VAL_SPLITS = ("stratified", "random")
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
@@ -43,6 +44,7 @@ def check_values(config: Config) -> None:
     if not 0 <= config.seed < 2**63:
         raise BadInputError(f"seed={config.seed} must be between 0 and 2**63 - 1.")
     _one_of("objective", config.objective, OBJECTIVES)
+    _one_of("pick", config.pick, PICKS)
     _one_of("precision", config.precision, PRECISIONS)
     _one_of("tracking.backend", config.tracking["backend"], BACKENDS)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):

@@ -20,6 +20,7 @@ PLACE = ("name", "output_dir", "tracking", "trusted_targets")
 
 SCHEDULING = (
     "checkpoint_every_s",
+    "keep_every_epoch",
     "refresh",
     "plan",
     "workers",
@@ -33,12 +34,17 @@ SCHEDULING = (
     "exclude",
     "only",
 )
-"""When and how often it is run, and beside which others."""
+"""When and how often it is run and saved, and beside which others."""
 
 NOT_IDENTITY = (*PLACE, *SCHEDULING)
 """Changing these does not change a result."""
 
-BEFORE: dict[str, Any] = {"report_every": None, "data.val_split": "random"}
+BEFORE: dict[str, Any] = {
+    "report_every": None,
+    "data.val_split": "random",
+    "shuffle": True,
+    "pick": "best",
+}
 """What runs had before there was such a key, which their identity does not name."""
 
 

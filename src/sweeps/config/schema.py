@@ -237,6 +237,9 @@ class Config:
     search: dict[str, Any] = field(default_factory=dict)
     trials: Any = "auto"
     report_every: int | None = None
+    shuffle: bool = True
+    pick: str = "best"
+    keep_every_epoch: bool = False
     zip: Any = field(default_factory=list)
     exclude: Any = field(default_factory=list)
     only: Any = field(default_factory=list)

@@ -31,6 +31,7 @@ class Batches:
         std: Divides per channel after that.
         crop: Pixels of zero padding for a random crop, 0 for none.
         flip: Whether half of the images are mirrored left to right.
+        shuffle: Whether each epoch has a random order of its own; else all have the stored order.
         seed: The run's seed.
         device: Where batches are made.
     """
@@ -44,12 +45,13 @@ class Batches:
         std: Sequence[float] | None,
         crop: int,
         flip: bool,
+        shuffle: bool = True,
         seed: int,
         device: torch.device,
     ) -> None:
         self._split = split.to(device)
         self._batch_size = batch_size
-        self._crop, self._flip, self._seed = crop, flip, seed
+        self._crop, self._flip, self._shuffle, self._seed = crop, flip, shuffle, seed
         self._device = device
         channels = split.images.shape[-1]
         offset = torch.tensor(mean if mean is not None else [0.0] * channels)
@@ -64,13 +66,12 @@ class Batches:
         return math.ceil(len(self._split) / self._batch_size)
 
     def epoch(self, index: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the batches of one epoch in its random order, from batch `start` on.
+        """Yields the batches of one epoch in its order, from batch `start` on.
 
         Yields:
             Images (b, c, h, w) as float32, and classes (b,) as int64.
         """
-        order = torch.randperm(len(self._split), generator=generator(self._seed, "order", index))
-        order = order.to(self._device)
+        order = self._order(index).to(self._device)
         for number in range(start, self.steps_per_epoch):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
             images = self._split.pick(chosen)
@@ -83,6 +84,11 @@ class Batches:
         """Yields all images in their stored order, without augmentation, for evaluation."""
         for images, labels in self._split.chunks(batch_size):
             yield self._as_input(images), labels
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self._shuffle:
+            return torch.arange(len(self._split))
+        return torch.randperm(len(self._split), generator=generator(self._seed, "order", epoch))
 
     def _as_input(self, images: Tensor) -> Tensor:
         pixels = images.permute(0, 3, 1, 2).float()

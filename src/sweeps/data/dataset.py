@@ -55,6 +55,11 @@ class Split:
             )
             yield images, self.labels[part]
 
+    @property
+    def class_by_class(self) -> bool:
+        """Whether all images of a class stand together, as folders give them."""
+        return bool((self.labels.diff() != 0).sum() == len(self.labels.unique()) - 1 > 0)
+
     def contiguous(self) -> Split:
         """Returns the split with its own images alone, copied where they are a choice."""
         if self.indices is None:
