@@ -58,7 +58,7 @@ class Split:
     @property
     def class_by_class(self) -> bool:
         """Whether all images of a class stand together, as folders give them."""
-        return bool((self.labels.diff() != 0).sum() == len(self.labels.unique()) - 1 > 0)
+        return bool((self.labels.diff() != 0).sum() == len(torch.unique(self.labels)) - 1 > 0)
 
     def contiguous(self) -> Split:
         """Returns the split with its own images alone, copied where they are a choice."""
