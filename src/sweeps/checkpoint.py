@@ -41,6 +41,8 @@ class TrainState:
         best_value: Objective at the best epoch so far, or at the last where that one is picked.
         points: Metric points reported so far.
         tested: Whether the test images have been measured.
+        start_loss: Loss of the first batch before the first step.
+        predictions: Classes (2, n) of the test images: as the best epoch predicts them, and true.
         rng: State of torch's own generators, which dropout uses.
     """
 
@@ -56,6 +58,8 @@ class TrainState:
     epoch_images: int = 0
     points: int = 0
     tested: bool = False
+    start_loss: float | None = None
+    predictions: torch.Tensor | None = None
     best_value: float | None = None
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)

@@ -102,6 +102,7 @@ class Trainer:
         self.device = device
         self._bf16 = bf16
         self._unread: list[tuple[Tensor, int]] = []
+        self._predictions: Tensor | None = None  # of the latest evaluation
         torch.manual_seed(derive(seed, "dropout"))
 
     @property
@@ -195,6 +196,8 @@ class Trainer:
 
     def _read_losses(self) -> None:
         state = self.state
+        if self._unread and state.step == len(self._unread):
+            state.start_loss = self._unread[0][0].item()
         for loss, images in self._unread:
             total = loss.item() * images
             state.window_loss += total
@@ -228,7 +231,7 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """Evaluates on the validation images, or on the test images where there are none."""
         split, batches = ("test", self._test) if self._val is None else ("val", self._val)
-        loss, accuracy = self._evaluate(batches)
+        loss, accuracy, self._predictions = self._evaluate(batches)
         metrics = {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
         self._read_losses()
         # A checkpoint of format 1 at the end of an epoch knows nothing of that epoch.
@@ -250,6 +253,8 @@ class Trainer:
         if better or self._pick == "last":
             state.best_value, state.best_epoch = value, state.epoch
             state.best_metrics = dict(metrics)
+            if self._val is None:
+                state.predictions = self._predictions
             state.best_model = {
                 name: tensor.detach().to("cpu", copy=True)
                 for name, tensor in self.model.state_dict().items()
@@ -259,26 +264,29 @@ class Trainer:
         last = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         if self.state.best_model:
             self.model.load_state_dict(self.state.best_model)
-        loss, accuracy = self._evaluate(self._test)
+        loss, accuracy, self.state.predictions = self._evaluate(self._test)
         self.model.load_state_dict(last)
         self.state.tested = True
         self.state.best_metrics |= {"test_loss": loss, "test_accuracy": accuracy}
         return {"test_loss": loss, "test_accuracy": accuracy}
 
     @torch.no_grad()
-    def _evaluate(self, batches: Batches) -> tuple[float, float]:
-        """Returns the mean loss per sample and the accuracy in 0..1."""
+    def _evaluate(self, batches: Batches) -> tuple[float, float, Tensor]:
+        """Returns the mean loss per sample, the accuracy in 0..1, and classes (2, n)."""
         self.model.eval()
         total = torch.zeros((), dtype=torch.float64, device="cpu")
+        classes: list[Tensor] = []
         correct, images = 0, 0
         for x, y in batches.ordered():
             with self._autocast():
                 outputs = self._forward(x)
                 loss = self._loss(outputs, y)
             total += loss.cpu().double() * len(y)  # MPS has no float64
-            correct += int((outputs.argmax(dim=1) == y).sum())
+            predicted = outputs.argmax(dim=1)
+            classes.append(torch.stack([predicted, y]).to(torch.int16))
+            correct += int((predicted == y).sum())
             images += len(y)
-        return float(total) / images, correct / images
+        return float(total) / images, correct / images, torch.cat(classes, dim=1).cpu()
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self._bf16:

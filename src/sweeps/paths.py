@@ -71,6 +71,11 @@ class RunPaths:
         return self.folder / "epochs" / f"{epoch}.safetensors"
 
     @property
+    def predictions(self) -> Path:
+        """The class of each test image as the best epoch predicts it, and as it is."""
+        return self.folder / "predictions.safetensors"
+
+    @property
     def log(self) -> Path:
         """What the run said."""
         return self.folder / "train.log"
@@ -169,6 +174,11 @@ class SweepPaths:
     def figures(self) -> Path:
         """Folder of the report's figures, one SVG file each."""
         return self.folder / "figures"
+
+    @property
+    def measures(self) -> Path:
+        """The measures of each optimizer, or of another axis, for the tracking store."""
+        return self.folder / "measures.json"
 
     @property
     def note(self) -> Path:

@@ -45,6 +45,8 @@ class RunRecord:
         replaces: Keys of earlier runs that this one was trained in place of.
         numerics: The machine and torch's switches that decide bits.
         weights_digest: SHA-256 over the weights after the last step, not those of the best epoch.
+        start_loss: Loss of the first batch before the first step; None in older records.
+        classes: Names of the classes, by index.
     """
 
     key: str
@@ -76,6 +78,8 @@ class RunRecord:
     format: int = FORMAT
     numerics: dict[str, Any] = field(default_factory=dict)
     weights_digest: str | None = None
+    start_loss: float | None = None
+    classes: list[str] = field(default_factory=list)
 
     @property
     def numbers(self) -> dict[str, float]:

@@ -47,7 +47,9 @@ class RunResult:
         epochs_done: Epochs it has come to; 0 where it is not known.
         epochs: Epochs it was to have; 0 where it is not known.
         metrics: Values at the best epoch.
+        start_loss: Loss of the first batch before the first step, where it is known.
         data: Name, digest and sizes of the data it was trained and measured on.
+        classes: Names of the classes, where they are known.
         overrides: What was typed for it.
         about: Device, threads, code and library versions.
         folder: Where its files are, where they are on this disk.
@@ -71,7 +73,9 @@ class RunResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+    start_loss: float | None = None
     data: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
@@ -212,7 +216,9 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
         metrics=record.metrics,
         seconds=record.seconds,
         error=record.error,
+        start_loss=record.start_loss,
         data={key: text(value) for key, value in record.dataset.items()},
+        classes=tuple(record.classes),
         overrides=tuple(record.overrides),
         about=_about(record),
         folder=paths.folder,

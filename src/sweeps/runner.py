@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import logging
+import math
 import time
 import traceback
 import uuid
@@ -25,6 +26,8 @@ from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch import Tensor
 
     from sweeps.config import Config
     from sweeps.data import Dataset
@@ -205,6 +208,7 @@ def _begin(
             "val": len(dataset.val) if dataset.val else 0,
             "test": len(dataset.test),
         },
+        classes=list(dataset.classes),
         code=code_digest(targets(config)),
         git=git,
         environment=environment,
@@ -257,6 +261,8 @@ def _attempt(
         outcome = "diverged" if trainer.diverged else ending or "finished"
         if outcome == "finished" and trainer.state.best_model:
             _save_weights(paths.weights, trainer.state.best_model)
+            if trainer.state.predictions is not None:
+                _save_predictions(paths, trainer.state.predictions)
     except Interrupted:
         return "interrupted", None
     except Exception as failure:
@@ -343,6 +349,13 @@ def _save_weights(path: Path, weights: dict[str, Any]) -> None:
     replace_bytes(path, content)
 
 
+def _save_predictions(paths: RunPaths, classes: Tensor) -> None:
+    from safetensors.torch import save
+
+    predicted, true = classes
+    replace_bytes(paths.predictions, save({"predicted": predicted.clone(), "true": true.clone()}))
+
+
 def _finish(
     record: RunRecord, trainer: Trainer, outcome: str, error: str | None, paths: RunPaths
 ) -> None:
@@ -355,6 +368,8 @@ def _finish(
     record.objective_value = state.best_value
     record.best_epoch = state.best_epoch
     record.epochs_done = state.epoch
+    if state.start_loss is not None and math.isfinite(state.start_loss):
+        record.start_loss = state.start_loss
     record.metrics |= state.best_metrics
     if outcome in ("finished", "diverged"):
         record.weights_digest = weights_digest(trainer.model.state_dict())

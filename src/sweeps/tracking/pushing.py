@@ -210,7 +210,8 @@ class Pusher:
         run_id, ended_ms = sent["run_id"], record.ended_ms or record.started_ms
         self._system.stop(run_id)
         self._store.log_files(
-            run_id, [(path, None) for path in (paths.record, paths.log, paths.weights)]
+            run_id,
+            [(p, None) for p in (paths.record, paths.log, paths.weights, paths.predictions)],
         )
         tags = {"sweeps.outcome": record.outcome or "unknown", **_trial_tags(paths)}
         tags |= {"sweeps.epochs_done": str(record.epochs_done)}
@@ -224,6 +225,9 @@ class Pusher:
             # The latest time is the one shown: a continued run has a better best than before.
             best = {"key": f"best_{record.objective}", "value": record.objective_value}
             points = [{**best, "step": 0, "time_ms": ended_ms}]
+        if record.start_loss is not None:
+            start = {"key": "start_loss", "value": record.start_loss}
+            points.append({**start, "step": 0, "time_ms": record.started_ms})
         self._store.log(run_id, points=points, tags=tags)
         self._store.end_run(run_id, record.status, ended_ms)
         replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})

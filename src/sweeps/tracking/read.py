@@ -196,6 +196,7 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
     history.run_ids[key] = run.info.run_id
     objective = params.get("objective") or _guess_objective(metrics)
     value = metrics.pop(f"best_{objective}", None)
+    start_loss = metrics.pop("start_loss", None)
     started, ended = run.info.start_time or 0, run.info.end_time
     best_epoch = tags.get("sweeps.best_epoch")
     epochs = params.get("epochs", "")
@@ -220,6 +221,7 @@ def _result(run: Any, history: StoreHistory) -> RunResult:
         },
         seconds=float(tags.get("sweeps.seconds", (ended - started) / 1000 if ended else 0.0)),
         error=tags.get("sweeps.error"),
+        start_loss=start_loss if is_finite(start_loss) else None,
         data=_dataset(run),
         overrides=_overrides(run.info.run_name or ""),
         about=_about(tags),
