@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sweeps import reporting
 from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord
+from sweeps.reporting.words import show
+from sweeps.results import Collection, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sweeps.paths import RunPaths
+    from sweeps.reporting.ranking import Part, Setting
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ class LiveView:
         self._total, self._workers = total, max(1, workers)
         self._by_folder: dict[Path, CellView] = {}
         self._shown = 0.0
+        self._best: str | None = None  # until the next run ends
         self._live: Any = None
 
     def __enter__(self) -> LiveView:
@@ -112,7 +116,7 @@ class LiveView:
         cell = self._by_folder[paths.folder] = CellView(name, paths)
         cell.read()
         if cell.record is not None and cell.record.outcome in ("finished", "diverged", "pruned"):
-            cell.state = cell.record.outcome
+            cell.state, self._best = cell.record.outcome, None
 
     def running(self, runs: Sequence[RunPaths]) -> None:
         """Takes which runs are under way, and shows them a few times a second."""
@@ -133,7 +137,7 @@ class LiveView:
         cell.state = "ended"
         cell.read()
         record = cell.record
-        cell.state = (record.outcome if record else None) or "lost"
+        cell.state, self._best = (record.outcome if record else None) or "lost", None
         over = sum(item.state not in ("waiting", "running") for item in self._cells)
         cell.note = note
         result = "" if record is None else _result(record)
@@ -189,7 +193,7 @@ class LiveView:
         more = f", {hidden} not shown" if hidden else ""
         left = duration(self.left_s())
         table.caption = f"{over} of {self._total} done{more}{f', {left} left' if left else ''}"
-        if best := self._best():
+        if best := self.best_so_far():
             table.caption += f"    best so far: {best}"
         table.caption_justify = "left"
         return table
@@ -200,12 +204,13 @@ class LiveView:
         shown = set(map(id, ranked[:MOST_ROWS]))
         return [cell for cell in self._cells if id(cell) in shown]
 
-    def _best(self) -> str | None:
-        entries = [(cell.record, cell.paths.folder) for cell in self._cells if cell.record]
-        winner = reporting.best(entries)
-        if winner is None:
-            return None
-        return f"{winner[0].name}{_result(winner[0])}"
+    def best_so_far(self) -> str:
+        """Returns the best setting so far, or ''; the runs are ranked again after each end alone."""
+        if self._best is None:
+            runs = (result_of(cell.record, cell.paths) for cell in self._cells if cell.record)
+            ranked = reporting.rank(Collection(tuple(runs)))
+            self._best = "; ".join(_in_words(part, best) for part, best, _ in ranked.winners)
+        return self._best
 
 
 def duration(seconds: float | None) -> str:
@@ -222,6 +227,12 @@ def duration(seconds: float | None) -> str:
 def _latest(cell: CellView) -> str:
     wanted = ("val_accuracy", "test_accuracy", "val_loss", "train_loss")
     return next((f"{key} {cell.values[key]:.4g}" for key in wanted if key in cell.values), "")
+
+
+def _in_words(part: Part, best: Setting) -> str:
+    assert best.result is not None
+    value = f"{best.label}  {part.objective} {show(best.result.mean)}"
+    return f"{value} (mean of {best.result.n} seeds)" if best.result.n > 1 else value
 
 
 def _result(record: RunRecord) -> str:

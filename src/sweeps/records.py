@@ -122,6 +122,8 @@ class SweepRecord:
     Attributes:
         threads: CPU threads of each cell, settled at the first start: bits depend on them.
         gpus: GPUs that its cells are shared out among; 0 where they train on the CPU.
+        best_value: Objective of the best setting, the mean of its seeds, as the ranking said when
+            the sweep ended; None where no run has finished.
     """
 
     key: str
@@ -135,6 +137,7 @@ class SweepRecord:
     cells: int = 0
     threads: int | None = None
     gpus: int = 0
+    best_value: float | None = None
     format: int = FORMAT
 
     def save(self, paths: SweepPaths) -> None:

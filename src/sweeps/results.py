@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.config.identity import BEFORE
@@ -182,8 +182,7 @@ def read_folder(folder: Path) -> Collection:
             notices.append(f"Left out: {str(error).partition('. Delete')[0]}.")
             continue
         if record is not None:
-            history.files[record.key] = cell.metrics
-            runs.append(_result(record, cell, history, name))
+            runs.append(_with_files(result_of(record, cell, history, name), record, cell))
     sweeps = []
     if sweep is not None:
         run_id = (_read_mirror(paths.mirror)).get("run_id")
@@ -191,14 +190,20 @@ def read_folder(folder: Path) -> Collection:
     return Collection(tuple(runs), tuple(sweeps), tuple(notices))
 
 
-def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: str) -> RunResult:
-    mirror = _read_mirror(paths.mirror)
-    outcome = record.outcome or _outcome_of_unfinished(record, paths)
-    value, best_epoch, epochs = record.objective_value, record.best_epoch, record.epochs_done
-    if record.outcome is None:  # run.json learns these at the end
-        points = read_metric(paths.metrics, measured_by(record.objective))
-        value, best_epoch = best_point(points, record.objective)
-        epochs = len(points)
+def result_of(
+    record: RunRecord, paths: RunPaths, history: FolderHistory | None = None, sweep: str = ""
+) -> RunResult:
+    """Returns what a record says of its run; no file is read.
+
+    Args:
+        record: The run's record.
+        paths: Its folder.
+        history: Learns where its points are, for who asks for them later.
+        sweep: Name of its sweep.
+    """
+    history = history or FolderHistory()
+    history.files[record.key] = paths.metrics
+    outcome, value = record.outcome or _outcome_by_status(record), record.objective_value
     return RunResult(
         key=record.key,
         identity=record.identity,
@@ -210,8 +215,8 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
         history=history,
         settings=as_settings({**record.params, **record.choices}),
         value=value if is_finite(value) else None,
-        best_epoch=best_epoch,
-        epochs_done=epochs,
+        best_epoch=record.best_epoch,
+        epochs_done=record.epochs_done,
         epochs=record.epochs,
         metrics=record.metrics,
         seconds=record.seconds,
@@ -222,8 +227,6 @@ def _result(record: RunRecord, paths: RunPaths, history: FolderHistory, sweep: s
         overrides=tuple(record.overrides),
         about=_about(record),
         folder=paths.folder,
-        run_id=mirror.get("run_id"),
-        experiment_id=str(mirror.get("experiment", "")).partition("@")[0] or None,
     )
 
 
@@ -256,11 +259,29 @@ def text(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
 
 
-def _outcome_of_unfinished(record: RunRecord, paths: RunPaths) -> str:
-    if record.status != "RUNNING":
-        return "interrupted" if record.status == "KILLED" else record.status.lower()
+def _outcome_by_status(record: RunRecord) -> str:
+    return "interrupted" if record.status == "KILLED" else record.status.lower()
+
+
+def _with_files(result: RunResult, record: RunRecord, paths: RunPaths) -> RunResult:
+    """Returns a result with what the record does not say: its place in MLflow, how far it is."""
+    mirror = _read_mirror(paths.mirror)
+    experiment = str(mirror.get("experiment", "")).partition("@")[0] or None
+    result = replace(result, run_id=mirror.get("run_id"), experiment_id=experiment)
+    if record.outcome is not None:
+        return result
+    # run.json learns these at the end.
+    points = read_metric(paths.metrics, measured_by(record.objective))
+    value, best_epoch = best_point(points, record.objective)
     # A run that was killed left RUNNING behind, and nobody holds its lock.
-    return "interrupted" if lock_holder(paths.lock) is None else "running"
+    lost = record.status == "RUNNING" and lock_holder(paths.lock) is None
+    return replace(
+        result,
+        outcome="interrupted" if lost else result.outcome,
+        value=value,
+        best_epoch=best_epoch,
+        epochs_done=len(points),
+    )
 
 
 def _about(record: RunRecord) -> dict[str, str]:

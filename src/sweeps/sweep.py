@@ -22,7 +22,8 @@ from sweeps.executing import carry_out, on_gpu, slots_for
 from sweeps.interrupts import command
 from sweeps.paths import SweepPaths, lock_holder, locked, replace_text
 from sweeps.planning import show_plan
-from sweeps.records import RunRecord, SweepRecord, now_ms
+from sweeps.records import SweepRecord, now_ms
+from sweeps.results import read_folder
 from sweeps.space import parse_space
 from sweeps.study import compose_cells, form_of, naming_cell
 from sweeps.tracking import mirror_of, where_tracked
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from sweeps.agenda import Agenda
     from sweeps.config import Config
+    from sweeps.reporting.ranking import Comparison
     from sweeps.study import Cell
 
 log = logging.getLogger(__name__)
@@ -96,11 +98,11 @@ def run_sweep(
                 if interrupted:
                     log.warning("Interrupted. To continue: %s", record.command)
                 raise
-            entries = [(r, cell.folder) for cell in agenda.cells if (r := cell.load())]
-            statuses = Counter(r.status for r, _ in entries)
+            statuses = Counter(r.status for cell in agenda.cells if (r := cell.load()))
             missing = len(agenda.cells) - statuses["FINISHED"]
-            answer = _end(paths, record, "FAILED" if missing else "FINISHED")
-    _show(entries, answer, paths, config)
+            ranked, answer = _end(paths, record, "FAILED" if missing else "FINISHED")
+    log.info("\n%s\n", reporting.terminal_table(ranked, {cell.folder for cell in agenda.cells}))
+    _show(ranked, answer, paths, config)
     if missing:
         raise RunFailedError(_what_failed(len(agenda.cells), statuses["FAILED"], missing))
     return returns
@@ -229,30 +231,29 @@ def _close_orphans(paths: SweepPaths, cells: Sequence[Cell]) -> None:
             close_orphan(orphan)
 
 
-def _end(paths: SweepPaths, record: SweepRecord, status: str) -> Sequence[str]:
-    """Writes down what has become of the sweep; returns the answer in words."""
+def _end(paths: SweepPaths, record: SweepRecord, status: str) -> tuple[Comparison, Sequence[str]]:
+    """Writes down what has become of the sweep; returns the ranking, and the answer in words."""
     if status != "FINISHED":
         for run in paths.cells():
             close_orphan(run)  # who was killed at once, or waited for its turn
-    entries = [(r, run.folder) for run in paths.cells() if (r := RunRecord.load(run))]
-    replace_text(paths.results_markdown, reporting.markdown_table(entries))
-    replace_text(paths.results_csv, reporting.csv_table(entries))
+    collection = read_folder(paths.folder)
+    ranked = reporting.rank(collection)
+    replace_text(paths.results_markdown, reporting.markdown_table(ranked))
+    replace_text(paths.results_csv, reporting.csv_table(ranked))
     # Who pressed Ctrl-C wants to leave.
-    summary = reporting.write_report(paths) if status != "KILLED" else None
-    record.status = status
+    summary = reporting.write_report(paths, collection) if status != "KILLED" else None
+    record.status, record.best_value = status, ranked.best_value(record.objective)
     record.ended_ms = max(now_ms(), record.started_ms)
     record.save(paths)
-    return summary.lines if summary else ()
+    return ranked, summary.lines if summary else ()
 
 
-def _show(
-    entries: list[reporting.Entry], answer: Sequence[str], paths: SweepPaths, config: Config
-) -> None:
-    log.info("\n%s\n", reporting.terminal_table(entries))
+def _show(ranked: Comparison, answer: Sequence[str], paths: SweepPaths, config: Config) -> None:
     if answer:
         log.info("%s\n", "\n".join(answer))
-    if (winner := reporting.best(entries)) is not None:
-        log.info("Best run: %s", os.path.relpath(winner[1]))
+    for part, _, run in ranked.winners:
+        about = f" ({part.about})" if len(ranked.parts) > 1 else ""
+        log.info("Best run%s: %s", about, os.path.relpath(str(run.folder)))
     if paths.report.exists():
         log.info("Report:   %s", os.path.relpath(paths.report))
     if config.tracking["backend"] != "none":

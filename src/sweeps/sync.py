@@ -62,6 +62,7 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
         runs = sweep.cells() if sweep.record.exists() else [RunPaths(folder)]
         closed = sum(close_orphan(paths) for paths in [*runs, *range_tests(folder)])
         closed += close_orphan_sweep(sweep)
+        _judge(sweep)
         config, output_dir = _tracking(runs, folder, uri=uri, experiment=experiment)
         mirror = Mirror(config, output_dir)
         mirror.start()
@@ -78,6 +79,20 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
         )
         complete = complete and mirror.complete
     return complete
+
+
+def _judge(paths: SweepPaths) -> None:
+    """Writes down the best value of a sweep whose command did not: it was killed, or is older."""
+    from sweeps.records import SweepRecord
+    from sweeps.reporting import rank
+    from sweeps.results import read_folder
+
+    record = SweepRecord.load(paths)
+    if record is None or record.status == "RUNNING" or record.best_value is not None:
+        return
+    record.best_value = rank(read_folder(paths.folder)).best_value(record.objective)
+    if record.best_value is not None:
+        record.save(paths)
 
 
 def _runs_and_sweeps(folder: Path) -> list[Path]:

@@ -220,10 +220,12 @@ def _show_plan(paths: RunPaths) -> None:
 
 
 def _say_result(request: RunRequest, record: RunRecord) -> None:
-    from sweeps.reporting import terminal_table
+    from sweeps.reporting import rank, terminal_table
+    from sweeps.results import Collection, result_of
     from sweeps.tracking import where_tracked
 
-    log.info("\n%s\n", terminal_table([(record, request.folder)]))
+    result = result_of(record, RunPaths(request.folder))
+    log.info("\n%s\n", terminal_table(rank(Collection((result,)))))
     if record.outcome == "diverged":
         log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
     log.info("In: %s", os.path.relpath(request.folder))

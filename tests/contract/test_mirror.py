@@ -17,6 +17,7 @@ from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
 from sweeps.paths import RunPaths, SweepPaths, replace_text
 from sweeps.records import RunRecord, SweepRecord
+from sweeps.sync import sync
 from sweeps.tracking import Mirror, tracking_uri
 
 if TYPE_CHECKING:
@@ -281,6 +282,7 @@ def test_a_sweep_is_a_parent_and_its_cells_are_children(tmp_path: Path) -> None:
         ended_ms=STARTED_MS + 5,
         command="python -m sweeps.train " + "lr=0.1," * 2000,
         cells=2,
+        best_value=0.25,
     ).save(sweep)
     push(tmp_path, sweep=sweep.folder)
     push(tmp_path, sweep=sweep.folder)
@@ -309,6 +311,7 @@ def test_an_extended_sweep_shows_its_new_best_and_counts(tmp_path: Path) -> None
     sweep = SweepPaths(tmp_path / "study")
     finish(sweep.folder / "a", a_run(sweep.folder / "a", key="a"))
     record = SweepRecord("s", "study", "FINISHED", "val_loss", STARTED_MS, STARTED_MS + 5)
+    record.best_value = 0.25
     sweep.results_markdown.write_text("| table |\n")
     record.save(sweep)
     push(tmp_path, sweep=sweep.folder)
@@ -320,7 +323,7 @@ def test_an_extended_sweep_shows_its_new_best_and_counts(tmp_path: Path) -> None
         finish(sweep.folder / key, a_run(sweep.folder / key, key=key), **changes)
     dataclasses.replace(record, status="RUNNING").save(sweep)
     push(tmp_path, sweep=sweep.folder)
-    dataclasses.replace(record, ended_ms=STARTED_MS + 9).save(sweep)
+    dataclasses.replace(record, ended_ms=STARTED_MS + 9, best_value=0.125).save(sweep)
     push(tmp_path, sweep=sweep.folder)
     (parent,) = [run for run in stored(tmp_path) if run.data.tags["sweeps.key"] == "s"]
     assert parent.data.metrics == {
@@ -330,6 +333,28 @@ def test_an_extended_sweep_shows_its_new_best_and_counts(tmp_path: Path) -> None
         "runs/pruned": 1,
         "runs/failed": 0,
     }
+
+
+def test_the_best_of_a_sweep_is_that_of_the_ranking(tmp_path: Path) -> None:
+    """Its command was killed, or is older: `sync` asks the ranking in its place."""
+    sweep = SweepPaths(tmp_path / "outputs/sweeps/study")
+    for name, outcome, value in (
+        *(("lr=0.1,seed=0", "finished", 0.25), ("lr=0.1,seed=1", "finished", 0.5)),
+        *(("lr=1.0,seed=0", "finished", 0.125), ("lr=1.0,seed=1", "diverged", 0.125)),
+    ):
+        folder = sweep.folder / name
+        record = dataclasses.replace(a_run(folder, key=name, name=name), identity=name)
+        record.params |= {
+            key: float(of) for key, of in (word.split("=") for word in name.split(","))
+        }
+        finish(folder, record, outcome=outcome, objective_value=value)
+    SweepRecord("s", "study", "FINISHED", "val_loss", STARTED_MS, STARTED_MS + 5).save(sweep)
+    assert sync([sweep.folder], uri=f"sqlite:///{tmp_path}/mlflow.db", experiment=None)
+    (parent,) = [run for run in stored(tmp_path) if run.data.tags["sweeps.key"] == "s"]
+    assert parent.data.metrics["best_val_loss"] == 0.375
+    ended = SweepRecord.load(sweep)
+    assert ended is not None
+    assert ended.best_value == 0.375
 
 
 def test_a_sweep_that_went_on_and_ended_between_two_looks(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_forms_of_the_answer(here: Path, capsys: pytest.CaptureFixture[str])
 
 def test_the_report_at_the_end_of_a_sweep(here: Path) -> None:
     paths = SweepPaths(make_sweep(here))
-    summary = write_report(paths)
+    summary = write_report(paths, read_folder(paths.folder))
     assert summary is not None
     assert summary.lines[0].startswith("Best: lr=0.1")
     assert summary.note == paths.note.read_text()
@@ -155,7 +155,7 @@ def test_a_report_that_cannot_be_written_is_a_warning(
 ) -> None:
     paths = SweepPaths(make_sweep(here))
     paths.figures.write_text("in the way")
-    assert write_report(paths) is None
+    assert write_report(paths, read_folder(paths.folder)) is None
     assert "The report could not be written (FileExistsError" in caplog.text
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeps.paths import RunPaths
 from sweeps.points import Point
 from sweeps.records import RunRecord
 from sweeps.reporting import listing, table
@@ -23,9 +24,9 @@ from sweeps.reporting.axes import find_axes, in_order
 from sweeps.reporting.clock import training_seconds
 from sweeps.reporting.figures import figures
 from sweeps.reporting.html import html_report
-from sweeps.reporting.ranking import Comparison, compare
+from sweeps.reporting.ranking import Comparison, compare, rank
 from sweeps.reporting.statistics import compare_paired, estimate
-from sweeps.results import Collection, RunResult, SweepResult
+from sweeps.results import Collection, RunResult, SweepResult, result_of
 
 DIGITS = {"name": "digits", "digest": "abc", "train": "1294", "val": "144"}
 
@@ -361,6 +362,17 @@ def test_runs_of_other_data_or_objective_are_not_ranked_together() -> None:
     assert answers(found)[0].about == "name digits, objective val_accuracy"
 
 
+def test_a_run_that_failed_before_its_data_was_read_stands_with_the_others() -> None:
+    runs = [
+        *seeds([0.9, 0.9], lr=0.1),
+        run(0.99, lr=0.1, seed=0, data={**DIGITS, "name": "mnist"}),
+        run(None, "failed", lr=0.2, seed=0, data={}, error="no such file"),
+    ]
+    found = comparison(runs)
+    assert [len(part.runs) for part in found.parts] == [3, 1]
+    assert answers(found)[0].lines[-1].startswith("1 of 3 runs failed")
+
+
 def test_losses_of_two_kinds_are_not_ranked_by_their_value() -> None:
     losses = [run(0.5, loss=kind, objective="val_loss", seed=0) for kind in ("l1", "mse")]
     assert len(comparison(losses).parts) == 2
@@ -565,21 +577,124 @@ def test_csv_has_full_precision() -> None:
     assert lines[1].startswith("1,1,adam,0.01,val_accuracy,0.96,0.93515")
 
 
-def test_the_table_of_a_sweep_ranks_whole_runs_only() -> None:
+def lucky() -> list[RunResult]:
+    """The luckiest run of all has a setting of which another seed diverged."""
+    return [
+        *seeds([0.97, 0.99, 0.95], lr=0.1),
+        *seeds([0.90, 0.92, 0.94], lr=0.01),
+        *seeds([0.999, 0.60], lr=1.0),
+        run(0.98, "diverged", lr=1.0, seed=2),
+    ]
+
+
+def ranked(runs: Sequence[RunResult]) -> Comparison:
+    return rank(Collection(tuple(runs)))
+
+
+def places(found: Comparison) -> list[tuple[str, str]]:
+    return [(row.place, row.label) for block in table.blocks(found) for row in block.rows]
+
+
+def test_the_table_of_runs_is_in_the_order_of_the_ranking_of_settings() -> None:
+    assert places(ranked(lucky())) == [
+        *(("1", f"seed={seed} lr=0.1") for seed in range(3)),
+        *(("2", f"seed={seed} lr=0.01") for seed in range(3)),
+        *(("-", f"seed={seed} lr=1.0") for seed in range(2)),
+        ("-", "lr=1.0 seed=2"),  # as it was typed
+    ]
+    part = ranked(lucky()).parts[0]
+    assert [s.label for s in part.settings] == ["lr=0.1", "lr=0.01", "lr=1.0"]
+
+
+def test_the_run_that_stands_for_a_setting_is_the_nearest_to_its_mean() -> None:
+    ((part, best, chosen),) = ranked(lucky()).winners
+    assert (part.objective, best.label, chosen.name) == ("val_accuracy", "lr=0.1", "lr=0.1,seed=0")
+    assert ranked(lucky()).best_value("val_accuracy") == pytest.approx(0.97)
+    assert ranked(lucky()).best_value("val_loss") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "seed"),
+    [
+        ([0.96, 0.98], "0"),  # equally near, but for the last bit of a sum
+        ([0.5, 0.5, 0.5], "0"),
+        ([0.1, 0.9, 0.6], "2"),
+        ([math.nan, 0.9, 0.7], "1"),
+    ],
+)
+def test_of_equally_near_runs_the_lowest_seed_stands(values: list[float], seed: str) -> None:
+    runs = list(seeds(values, lr=0.1))
+    for in_some_order in (runs, runs[::-1]):
+        ((_, _, chosen),) = ranked(in_some_order).winners
+        assert chosen.settings["seed"] == seed
+
+
+def test_a_seed_that_failed_does_not_take_the_place_of_its_setting() -> None:
+    runs = [*seeds([0.9, 0.9], lr=0.1), run(None, "failed", lr=0.1, seed=2), run(0.8, lr=1, seed=0)]
+    assert [place for place, _ in places(ranked(runs))] == ["1", "1", "1", "2"]
+
+
+def test_what_has_not_finished_has_no_winner() -> None:
+    runs = [run(0.9, "interrupted", lr=0.1), run(0.8, "pruned", lr=1), run(None, "failed", lr=2)]
+    assert ranked(runs).winners == []
+    assert ranked([]).winners == []
+
+
+def test_tables_of_runs_keep_losses_of_two_kinds_apart() -> None:
+    runs = [
+        *(run(v, loss="l1", lr=v, objective="val_loss", seed=0) for v in (0.5, 0.4, 0.3)),
+        *(run(v, loss="mse", lr=v, objective="val_loss", seed=0) for v in (0.1, 0.2)),
+    ]
+    found = ranked(runs)
+    assert [block.about for block in table.blocks(found)] == ["loss l1", "loss mse"]
+    assert places(found) == [
+        *(("1", "loss=l1 lr=0.3"), ("2", "loss=l1 lr=0.4"), ("3", "loss=l1 lr=0.5")),
+        *(("1", "loss=mse lr=0.1"), ("2", "loss=mse lr=0.2")),
+    ]
+    lines = table.terminal_table(found).splitlines()
+    assert (lines[0], lines[5:7]) == ("loss l1:", ["", "loss mse:"])
+    assert "**loss l1**" in table.markdown_table(found)
+    assert [line.split(",")[0] for line in table.csv_table(found).splitlines()] == [
+        *("rank", "1", "2", "3", "1", "2")
+    ]
+    # The largest part's, not the smallest number of all.
+    assert found.best_value("val_loss") == 0.3
+
+
+def test_some_runs_of_a_sweep_keep_their_places_among_all() -> None:
+    runs = [dataclasses.replace(one, folder=Path(one.name)) for one in lucky()]
+    shown = table.terminal_table(ranked(runs), {Path("lr=1.0,seed=0"), Path("lr=0.01,seed=1")})
+    assert [line.split()[:3] for line in shown.splitlines()[1:]] == [
+        ["2", "seed=1", "lr=0.01"],
+        ["-", "seed=0", "lr=1.0"],
+    ]
+
+
+def test_a_run_that_repeats_another_is_shown_without_a_place() -> None:
+    twin = run(0.97, lr="1e-1", seed=0, identity=lucky()[0].identity, key="z")
+    found = places(ranked([*lucky(), twin]))
+    assert len(found) == 10
+    assert found[-1] == ("-", "seed=0 lr=0.1")  # the later of the two is the one that counts
+    assert sum("lr=1e-1" in label for _, label in found) == 1
+
+
+def test_the_table_of_a_sweep_shows_whole_runs_only() -> None:
     def record(lr: float, outcome: str, value: float, epochs_done: int) -> RunRecord:
         found = RunRecord(f"{lr}", f"{lr}", f"lr={lr}", "FINISHED", "val_accuracy", 0)
         found.outcome, found.objective_value, found.best_epoch = outcome, value, epochs_done
         found.epochs_done, found.epochs, found.overrides = epochs_done, 9, [f"lr={lr}"]
+        found.params = {"lr": lr}
         return found
 
-    runs = [(0.1, "diverged", 0.9, 2), (0.2, "pruned", 0.8, 3), (0.3, "finished", 0.5, 9)]
-    entries = [(record(*row), Path(f"lr={row[0]}")) for row in runs]
-    assert table.rows(entries) == [
+    rows = [(0.1, "diverged", 0.9, 2), (0.2, "pruned", 0.8, 3), (0.3, "finished", 0.5, 9)]
+    found = ranked([result_of(record(*row), RunPaths(Path(f"lr={row[0]}"))) for row in rows])
+    (block,) = table.blocks(found)
+    assert block.texts == [
         ["1", "lr=0.3", "0.5000", "9", "-", "0.0", "finished"],
         ["-", "lr=0.2", "-", "3", "-", "0.0", "pruned at epoch 3 of 9"],
         ["-", "lr=0.1", "-", "2", "-", "0.0", "diverged"],
     ]
-    assert table.best(entries[:2]) is None
-    lines = table.csv_table(entries).splitlines()
+    lines = table.csv_table(found).splitlines()
     assert lines[0] == "rank,cell,objective,epoch,test_accuracy,seconds,outcome,error,folder"
     assert lines[2] == "-,lr=0.2,0.8,3,,0.0,pruned,,lr=0.2"
+    assert table.csv_table(ranked([])).splitlines() == lines[:1]

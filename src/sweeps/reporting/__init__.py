@@ -7,35 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.paths import replace_text
-from sweeps.reporting.table import (
-    COLUMNS,
-    Entry,
-    best,
-    cell_labels,
-    csv_table,
-    labels,
-    markdown_table,
-    rank,
-    rows,
-    terminal_table,
-)
+from sweeps.reporting.ranking import compare, rank
+from sweeps.reporting.table import csv_table, labels, markdown_table, terminal_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeps.paths import SweepPaths
+    from sweeps.results import Collection
 
 __all__ = [
-    "COLUMNS",
-    "Entry",
     "ReportSummary",
-    "best",
-    "cell_labels",
     "csv_table",
     "labels",
     "markdown_table",
     "rank",
-    "rows",
     "terminal_table",
     "write_report",
 ]
@@ -58,8 +44,8 @@ class ReportSummary:
     files: tuple[Path, ...]
 
 
-def write_report(paths: SweepPaths) -> ReportSummary | None:
-    """Writes the report of a sweep into its folder, from the run folders alone.
+def write_report(paths: SweepPaths, collection: Collection) -> ReportSummary | None:
+    """Writes the report of a sweep into its folder, from the runs that were read there.
 
     Training is done when this is called, so nothing here may make the sweep fail: what goes wrong
     is said in a warning.
@@ -68,7 +54,7 @@ def write_report(paths: SweepPaths) -> ReportSummary | None:
         What it says, or None where it could not be written.
     """
     try:
-        return _write_report(paths)
+        return _write_report(paths, collection)
     except Exception as error:
         log.warning(
             "The report could not be written (%s: %s). The runs are complete; try it again with:"
@@ -81,15 +67,13 @@ def write_report(paths: SweepPaths) -> ReportSummary | None:
         return None
 
 
-def _write_report(paths: SweepPaths) -> ReportSummary:
+def _write_report(paths: SweepPaths, collection: Collection) -> ReportSummary:
     from sweeps.reporting.answer import answers
     from sweeps.reporting.figures import figures
     from sweeps.reporting.html import html_report
     from sweeps.reporting.listing import markdown
-    from sweeps.reporting.ranking import compare
-    from sweeps.results import read_folder
 
-    comparison = compare(read_folder(paths.folder))
+    comparison = compare(collection)
     pictures = [figures(part) for part in comparison.parts]
     report = html_report(comparison, pictures, title=paths.folder.name, beside=paths.folder)
     note = markdown(comparison)

@@ -1,4 +1,8 @@
-"""The ranking: runs that differ in the seed alone are repeats of one setting."""
+"""The one ranking: runs that differ in the seed alone are repeats of one setting.
+
+Whatever names a best, a place or an order asks here: the answer, the tables, `reproduce --best`, the
+live view, and what MLflow shows of a sweep.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,16 @@ class Setting:
             and not self.count("diverged", "pruned")
             and bool(self.count("finished"))
         )
+
+    @property
+    def representative(self) -> RunResult | None:
+        """The finished run nearest to the mean, of equally near ones the first by seed; else None."""
+        done = _finished(self.runs)
+        if self.result is None or not done:
+            return None
+        mean = self.result.mean
+        # Rounded, so that equally near values are not told apart by their last bits.
+        return min(done, key=lambda run: float(f"{abs(_value(run) - mean):.9g}"))
 
     @property
     def seconds(self) -> float:
@@ -143,32 +157,58 @@ class Comparison:
         parts: The largest first; runs of two parts are never ranked together.
         sweeps: Where the runs come from.
         notices: What a reader must know: what still runs, what was left out and why.
+        repeated: Runs that are not ranked, because they repeat an experiment that is.
     """
 
     parts: tuple[Part, ...]
     sweeps: tuple[SweepResult, ...]
     notices: tuple[str, ...]
+    repeated: tuple[RunResult, ...] = ()
 
     @property
     def runs(self) -> list[RunResult]:
         """Every run that is ranked or shown."""
         return [run for part in self.parts for run in part.runs]
 
+    @property
+    def winners(self) -> list[tuple[Part, Setting, RunResult]]:
+        """Each part's best setting and the run that stands for it, where one has finished."""
+        return [
+            (part, part.best, run)
+            for part in self.parts
+            if part.best is not None and (run := part.best.representative) is not None
+        ]
+
+    def best_value(self, objective: str) -> float | None:
+        """Returns the mean of the best setting by an objective; of several parts the largest's."""
+        means = (
+            best.result.mean
+            for part, best, _ in self.winners
+            if part.objective == objective and best.result is not None
+        )
+        return next(means, None)
+
 
 def compare(collection: Collection) -> Comparison:
-    """Ranks runs, whatever order they come in."""
+    """Ranks runs and tests the best setting of each part against the others."""
+    ranked = rank(collection)
+    parts = (replace(p, settings=tuple(_tested(p.settings, p.sign))) for p in ranked.parts)
+    return replace(ranked, parts=tuple(parts))
+
+
+def rank(collection: Collection) -> Comparison:
+    """Ranks runs, whatever order they come in, without tests: cheap enough while they train."""
     runs = sorted(collection.runs, key=lambda run: (run.started_ms, run.name, run.key))
     kept, repeated = _without_copies(runs)
-    groups: dict[tuple[tuple[str, str], ...], list[RunResult]] = defaultdict(list)
-    for run in kept:
-        groups[_yardstick(run)].append(run)
+    groups = _grouped(kept)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     apart = _what_differs(list(groups))
     parts = tuple(_part(members, _about(yardstick, apart)) for yardstick, members in ordered)
     notices = [*collection.notices, *_progress(kept, collection), *_why_apart(parts, apart)]
     if repeated:
-        notices.append(f"{_runs(repeated)} repeat an experiment that is counted already: left out.")
-    return Comparison(parts, collection.sweeps, tuple(dict.fromkeys(notices)))
+        left_out = f"{_runs(len(repeated))} repeat an experiment that is counted already"
+        notices.append(f"{left_out}: left out.")
+    return Comparison(parts, collection.sweeps, tuple(dict.fromkeys(notices)), tuple(repeated))
 
 
 def _first_to_name(ranked: Sequence[Setting]) -> Setting | None:
@@ -181,7 +221,7 @@ def test_metric(objective: str) -> str:
     return f"test_{objective.partition('_')[2] or 'accuracy'}"
 
 
-def _without_copies(runs: Sequence[RunResult]) -> tuple[list[RunResult], int]:
+def _without_copies(runs: Sequence[RunResult]) -> tuple[list[RunResult], list[RunResult]]:
     """Keeps one run of each identity: the newest that finished, else the newest."""
     by_identity: dict[str, list[RunResult]] = defaultdict(list)
     for run in runs:
@@ -192,7 +232,23 @@ def _without_copies(runs: Sequence[RunResult]) -> tuple[list[RunResult], int]:
         )
         for same in by_identity.values()
     ]
-    return kept, len(runs) - len(kept)
+    counted = set(map(id, kept))
+    return kept, [run for run in runs if id(run) not in counted]
+
+
+def _grouped(runs: Sequence[RunResult]) -> dict[tuple[tuple[str, str], ...], list[RunResult]]:
+    """Groups runs by their yardstick; one that failed before its data was read joins the others."""
+    groups: dict[tuple[tuple[str, str], ...], list[RunResult]] = defaultdict(list)
+    for run in sorted(runs, key=_never_began):
+        own = _yardstick(run)
+        fitting = [other for other in groups if _never_began(run) and set(own) <= set(other)]
+        joined = max(fitting, key=lambda other: (len(groups[other]), other), default=own)
+        groups[joined].append(run)
+    return groups
+
+
+def _never_began(run: RunResult) -> bool:
+    return run.value is None and not run.data
 
 
 def _yardstick(run: RunResult) -> tuple[tuple[str, str], ...]:
@@ -248,22 +304,21 @@ def _part(runs: Sequence[RunResult], about: str) -> Part:
     settings = [_setting(members, axes) for members in by_setting.values()]
     sign = 1 if maximised(objective) else -1
     settings.sort(key=lambda setting: _place(setting, sign))
-    return Part(objective, about, axes, tuple(_tested(settings, sign)))
+    return Part(objective, about, axes, tuple(settings))
 
 
 def _setting(runs: Sequence[RunResult], axes: Sequence[str]) -> Setting:
     ordered = sorted(
         runs, key=lambda r: (in_order_key(r.settings.get(SEED, "")), r.started_ms, r.key)
     )
-    done = [run for run in ordered if run.outcome == "finished" and is_finite(run.value)]
+    done = _finished(ordered)
     shown = done or [run for run in ordered if run.outcome != "failed" and is_finite(run.value)]
     if not done and any(run.outcome == "diverged" for run in ordered):
         shown = []  # the best epoch before a divergence is no result
     values: dict[str, float] = {}
     for run in shown:
-        assert run.value is not None
         seed = run.settings.get(SEED, run.key)
-        values[seed if seed not in values else f"{seed} again {run.key}"] = run.value
+        values[seed if seed not in values else f"{seed} again {run.key}"] = _value(run)
     tests = [run.metrics.get(test_metric(run.objective)) for run in shown]
     finite = [value for value in tests if value is not None and is_finite(value)]
     settings = {axis: ordered[0].settings.get(axis, ABSENT) for axis in axes}
@@ -275,6 +330,15 @@ def _setting(runs: Sequence[RunResult], axes: Sequence[str]) -> Setting:
         result=estimate(list(values.values())) if values else None,
         test=estimate(finite) if finite else None,
     )
+
+
+def _finished(runs: Sequence[RunResult]) -> list[RunResult]:
+    return [run for run in runs if run.outcome == "finished" and is_finite(run.value)]
+
+
+def _value(run: RunResult) -> float:
+    assert run.value is not None
+    return run.value
 
 
 def in_order_key(value: str) -> tuple[float, str]:

@@ -1,55 +1,120 @@
-"""The ranked table at the end of a sweep, for the terminal, Markdown and CSV."""
+"""The table of a sweep's runs in the order of the ranking, for the terminal, Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.errors import sentence
 from sweeps.paths import RunPaths
-from sweeps.records import ending
 from sweeps.reporting import forms
+from sweeps.reporting.listing import places
 from sweeps.reporting.words import show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from sweeps.records import RunRecord
+    from sweeps.reporting.ranking import Comparison, Part
+    from sweeps.results import RunResult
 
 COLUMNS = ("rank", "cell", "objective", "epoch", "test", "seconds", "outcome")
 
-Entry = tuple["RunRecord", "Path"]
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Attributes:
+        place: That of its setting, the same for all its seeds; '-' where the setting cannot win.
+        label: The overrides in which it differs from the others.
+        run: What is known of it.
+    """
+
+    place: str
+    label: str
+    run: RunResult
 
 
-def rank(entries: Sequence[Entry]) -> list[Entry]:
-    """Returns the runs, best objective first; then those pruned, diverged, unfinished and failed."""
+@dataclass(frozen=True)
+class Block:
+    """Rows that may be ranked together: the best setting first, within a setting by seed.
 
-    def key(entry: Entry) -> tuple[int, float, str]:
-        record = entry[0]
-        value = record.objective_value
-        if record.outcome == "finished" and value is not None and math.isfinite(value):
-            sign = -1 if record.objective.endswith("_accuracy") else 1
-            return (0, sign * value, record.name)
-        places = {"pruned": 1, "diverged": 2, "interrupted": 3}
-        return (places.get(record.outcome or "", 4), 0.0, record.name)
+    Attributes:
+        about: What sets them apart from the other blocks; '' where there is one.
+        objective: The metric that ranks them.
+        rows: One for each run.
+    """
 
-    return sorted(entries, key=key)
+    about: str
+    objective: str
+    rows: Sequence[Row]
+
+    @property
+    def beside(self) -> str:
+        """The metric shown beside the objective."""
+        return "test_loss" if self.objective == "test_accuracy" else "test_accuracy"
+
+    @property
+    def titles(self) -> list[str]:
+        """What stands above the columns."""
+        return ["#", "cell", self.objective, "at epoch", self.beside, "seconds", "outcome"]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells as text, in the order of `COLUMNS`."""
+        return [
+            [
+                row.place,
+                row.label,
+                show(row.run.value if row.run.outcome == "finished" else None),
+                str(row.run.best_epoch or "-"),
+                show(row.run.metrics.get(self.beside)),
+                f"{row.run.seconds:.1f}",
+                row.run.ending,
+            ]
+            for row in self.rows
+        ]
 
 
-def best(entries: Sequence[Entry]) -> Entry | None:
-    """Returns the run that ranks first, or None where none finished."""
-    ranked = rank(entries)
-    return ranked[0] if ranked and ranked[0][0].outcome == "finished" else None
+def blocks(comparison: Comparison, only: Collection[Path] | None = None) -> list[Block]:
+    """Returns the rows of every run, a block for each part of a comparison, or one without rows.
+
+    Args:
+        comparison: The ranking.
+        only: Folders of the runs that are shown; they keep the places that they have among all.
+    """
+    placed = [
+        [
+            (place, run)
+            for place, run in _placed(part, comparison)
+            if only is None or run.folder in only
+        ]
+        for part in comparison.parts
+    ]
+    names = iter(labels([run.overrides for pairs in placed for _, run in pairs]))
+    found = [
+        Block(
+            part.about if len(comparison.parts) > 1 else "",
+            part.objective,
+            [Row(place, next(names) or run.name, run) for place, run in pairs],
+        )
+        for part, pairs in zip(comparison.parts, placed, strict=True)
+        if pairs
+    ]
+    return found or [Block("", "objective", [])]
 
 
-def cell_labels(records: Sequence[RunRecord]) -> list[str]:
-    """Returns for each run the overrides in which it differs from the others."""
-    short = labels([record.overrides for record in records])
-    return [label or record.name for label, record in zip(short, records, strict=True)]
+def _placed(part: Part, comparison: Comparison) -> list[tuple[str, RunResult]]:
+    ranked = zip(places(part), part.settings, strict=True)
+    counted = {run.identity for run in part.runs}
+    return [
+        *((place, run) for place, setting in ranked for run in setting.runs),
+        *(("-", run) for run in comparison.repeated if run.identity in counted),
+    ]
 
 
 def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -58,67 +123,46 @@ def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(item for item in own if item not in common) for own in overrides]
 
 
-def rows(entries: Sequence[Entry]) -> list[list[str]]:
-    """Returns the table's cells as text, one row a run, in the order of `COLUMNS`."""
-    ranked = rank(entries)
-    labels = cell_labels([record for record, _ in ranked])
-    beside = _beside(entries)
-    return [
-        [
-            str(place) if record.outcome == "finished" else "-",
-            label,
-            show(record.objective_value if record.outcome == "finished" else None),
-            str(record.best_epoch or "-"),
-            show(record.metrics.get(beside)),
-            f"{record.seconds:.1f}",
-            ending(record.outcome or "unfinished", record.epochs_done, record.epochs),
-        ]
-        for place, (label, (record, _)) in enumerate(zip(labels, ranked, strict=True), start=1)
-    ]
-
-
-def terminal_table(entries: Sequence[Entry]) -> str:
+def terminal_table(comparison: Comparison, only: Collection[Path] | None = None) -> str:
     """Returns the table for a terminal, with the cause below for each failed run."""
     left = (COLUMNS.index("cell"), COLUMNS.index("outcome"))
-    lines = forms.terminal_lines(_titles(entries), rows(entries), left=left)
-    lines += [
-        f"failed: {record.name}: {sentence(str(record.error))}"
-        f" Its log: {os.path.relpath(RunPaths(folder).log)}"
-        for record, folder in rank(entries)
-        if record.outcome == "failed"
-    ]
-    return "\n".join(lines)
+    lines = []
+    for block in blocks(comparison, only):
+        lines += ["", f"{forms.visible(block.about)}:"] if block.about else []
+        lines += forms.terminal_lines(block.titles, block.texts, left=left)
+        lines += [_failure(row.run) for row in block.rows if row.run.outcome == "failed"]
+    return "\n".join(lines).lstrip("\n")
 
 
-def markdown_table(entries: Sequence[Entry]) -> str:
+def _failure(run: RunResult) -> str:
+    said = f"failed: {run.name}: {sentence(str(run.error))}"
+    return f"{said} Its log: {os.path.relpath(RunPaths(run.folder).log)}" if run.folder else said
+
+
+def markdown_table(comparison: Comparison) -> str:
     """Returns the table in Markdown."""
-    return forms.markdown_table(_titles(entries), rows(entries)) + "\n"
+    texts = []
+    for block in blocks(comparison):
+        texts += [f"**{forms.markdown_text(block.about)}**"] if block.about else []
+        texts.append(forms.markdown_table(block.titles, block.texts))
+    return "\n\n".join(texts) + "\n"
 
 
-def csv_table(entries: Sequence[Entry]) -> str:
+def csv_table(comparison: Comparison) -> str:
     """Returns the table as CSV with full precision and the folder of each run."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    beside = _beside(entries)
+    found = blocks(comparison)
+    beside = found[0].beside
     header = [beside if column == "test" else column for column in COLUMNS]
     writer.writerow([*header, "error", "folder"])
-    for row, (record, folder) in zip(rows(entries), rank(entries), strict=True):
-        exact = dict(zip(COLUMNS, row, strict=True)) | {
-            "objective": record.objective_value,
-            "test": record.metrics.get(beside),
-            "seconds": record.seconds,
-            "outcome": record.outcome or "unfinished",
-        }
-        writer.writerow([*exact.values(), record.error or "", folder])
+    for block in found:
+        for row, text in zip(block.rows, block.texts, strict=True):
+            exact = dict(zip(COLUMNS, text, strict=True)) | {
+                "objective": row.run.value,
+                "test": row.run.metrics.get(beside),
+                "seconds": row.run.seconds,
+                "outcome": row.run.outcome,
+            }
+            writer.writerow([*exact.values(), row.run.error or "", row.run.folder])
     return file.getvalue()
-
-
-def _titles(entries: Sequence[Entry]) -> list[str]:
-    objective = entries[0][0].objective if entries else "objective"
-    return ["#", "cell", objective, "at epoch", _beside(entries), "seconds", "outcome"]
-
-
-def _beside(entries: Sequence[Entry]) -> str:
-    """Returns the metric shown beside the objective."""
-    by_accuracy = bool(entries) and entries[0][0].objective == "test_accuracy"
-    return "test_loss" if by_accuracy else "test_accuracy"

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps import reporting
 from sweeps.config.saved import printable, read_saved
 from sweeps.errors import BadInputError, did_you_mean
 from sweeps.paths import RunPaths, SweepPaths, read_bounded
 from sweeps.records import RunRecord
+from sweeps.reporting import rank
+from sweeps.results import Collection, result_of
 from sweeps.tracking import RUN_ID, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOST_RECORD_BYTES = 4 * 1024 * 1024
 MOST_METRIC_BYTES = 512 * 1024 * 1024
 MOST_DIFF_BYTES = 16 * 1024 * 1024
 MOST_WEIGHT_BYTES = 16 * 1024 * 1024 * 1024
 MOST_THREADS = 1024
+
+log = logging.getLogger(__name__)
 
 Points = dict[tuple[str, int], float]
 
@@ -68,7 +72,7 @@ def load_original(word: str, *, best: bool, output_dir: Path, uri: str) -> Origi
 
     Args:
         word: A run's folder, a name below the output folder, or an MLflow run id.
-        best: Whether `word` names a sweep whose winner is meant.
+        best: Whether `word` names a sweep, and the run that stands for its best setting is meant.
         output_dir: Where names are looked up.
         uri: The MLflow store that has the ids.
 
@@ -89,10 +93,30 @@ def load_original(word: str, *, best: bool, output_dir: Path, uri: str) -> Origi
             f"{word} is a sweep of {len(cells)} runs. Add --best for its winner, or type the folder"
             f" of one run in {folder}: {shown}{', ...' if len(cells) > 4 else ''}."
         )
-    winner = reporting.best([(_record(cell), cell.folder) for cell in cells])
-    if winner is None:
+    return _from_folder(_winner(word, cells))
+
+
+def _winner(word: str, cells: Sequence[RunPaths]) -> Path:
+    """Returns the folder of the run that stands for the best setting, as the ranking says."""
+    ranked = rank(Collection(tuple(result_of(_record(cell), cell) for cell in cells)))
+    if not ranked.winners:
         raise BadInputError(f"No run of {word} has finished, so it has no best one.")
-    return _from_folder(winner[1])
+    part, best, run = ranked.winners[0]
+    assert run.folder is not None
+    if len(ranked.parts) > 1:
+        log.info(
+            "%s has %d parts that are not ranked together: the best of the largest is repeated, %s.",
+            word,
+            len(ranked.parts),
+            printable(part.about),
+        )
+    if len(best.values) > 1:
+        log.info(
+            "Best: %s. Of its %d seeds the one nearest to their mean is repeated.",
+            printable(best.label),
+            len(best.values),
+        )
+    return run.folder
 
 
 def _find_folder(word: str, output_dir: Path) -> Path | None:
@@ -185,6 +209,13 @@ def _wrong_fields(record: RunRecord) -> list[str]:
     checks: dict[str, Callable[[Any], bool]] = {
         "key": lambda value: isinstance(value, str) and bool(RUN_ID.fullmatch(value)),
         "identity": _is_text,
+        "name": _is_text,
+        "objective": _is_text,
+        "objective_value": lambda value: value is None or _is_number(value),
+        "started_ms": _is_number,
+        "seconds": _is_number,
+        "metrics": lambda value: isinstance(value, dict),
+        "params": lambda value: isinstance(value, dict),
         "device": _is_text,
         "outcome": lambda value: value is None or _is_text(value),
         "threads": lambda value: type(value) is int and 1 <= value <= MOST_THREADS,
@@ -204,6 +235,10 @@ def _wrong_fields(record: RunRecord) -> list[str]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) < 10_000
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def _points(path: Path) -> Points:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from sweeps.paths import RunPaths, SweepPaths, range_tests, read_json, replace_json
 from sweeps.points import Mark, read_new
 from sweeps.records import RunRecord, SweepRecord
-from sweeps.results import is_finite, maximised
 from sweeps.tracking.store import PARENT_TAG, RANGE_TEST_TAG, SETTING
 from sweeps.tracking.view import VIEW_TAG, links, runs_view
 
@@ -234,17 +233,15 @@ class Pusher:
 
 
 def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Returns what sweeps are compared by: the best objective, and how many runs ended how."""
+    """Returns what sweeps are compared by: the best setting's mean, and how many runs ended how.
+
+    `best_<objective>` is what the ranking wrote into sweep.json when the sweep ended. With one seed it
+    is the best run's value.
+    """
     outcomes = Counter(cell.outcome for cell in cells)
     values: dict[str, float] = {f"runs/{name}": outcomes[name] for name in COUNTED}
-    finished = [
-        cell.objective_value
-        for cell in cells
-        if cell.outcome == "finished" and is_finite(cell.objective_value)
-    ]
-    if finished:
-        pick = max if maximised(sweep.objective) else min
-        values[f"best_{sweep.objective}"] = pick(value for value in finished if value is not None)
+    if sweep.best_value is not None:
+        values[f"best_{sweep.objective}"] = sweep.best_value
     # The latest time is the one shown: a sweep that was extended counts again.
     time_ms = sweep.ended_ms or sweep.started_ms
     return [

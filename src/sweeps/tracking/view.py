@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sweeps.records import key_of
+from sweeps.results import maximised
 from sweeps.tracking.store import SETTING
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ MOST_COLUMNS = 12
 
 
 def runs_view(parent_id: str, objective: str, cells: Sequence[RunRecord]) -> str:
-    """Returns the state of the runs page that shows the runs of a sweep, best first.
+    """Returns the state of the runs page that shows the runs of a sweep, sorted by their own values.
+
+    MLflow sorts runs and knows no settings: the ranking stands in the parent's description.
 
     Args:
         parent_id: The sweep's run.
-        objective: The metric that ranks its cells.
+        objective: The metric that sorts its cells.
         cells: The runs; what varies in what was typed for them are the columns.
     """
     split, _, kind = objective.partition("_")
@@ -41,7 +44,7 @@ def runs_view(parent_id: str, objective: str, cells: Sequence[RunRecord]) -> str
         # Range tests are below the sweep too, without its tag.
         "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.`sweeps.sweep` LIKE '%'",
         "orderByKey": f"metrics.`best_{objective}`",
-        "orderByAsc": not objective.endswith("accuracy"),
+        "orderByAsc": not maximised(objective),
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
