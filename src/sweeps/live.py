@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sweeps.paths import RunPaths
     from sweeps.reporting.ranking import Part, Setting
+    from sweeps.results import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class CellView:
     first_step: int | None = None
     note: str = ""
     _mark: Mark = field(default_factory=Mark)
+    _result: tuple[RunRecord, RunResult] | None = None
 
     def begin(self) -> None:
         """Takes that it runs from now on."""
@@ -67,6 +69,15 @@ class CellView:
             self.first_step = self.step
         if self.record is not None and self.record.steps:
             self.epoch = self.step * self.record.epochs // self.record.steps
+
+    @property
+    def result(self) -> RunResult | None:
+        """What its record says; made once for each record, since thousands are ranked again and again."""
+        if self.record is None:
+            return None
+        if self._result is None or self._result[0] is not self.record:
+            self._result = self.record, result_of(self.record, self.paths)
+        return self._result[1]
 
     @property
     def left_s(self) -> float | None:
@@ -207,8 +218,8 @@ class LiveView:
     def best_so_far(self) -> str:
         """Returns the best setting so far, or ''; the runs are ranked again after each end alone."""
         if self._best is None:
-            runs = (result_of(cell.record, cell.paths) for cell in self._cells if cell.record)
-            ranked = reporting.rank(Collection(tuple(runs)))
+            runs = tuple(result for cell in self._cells if (result := cell.result))
+            ranked = reporting.rank(Collection(runs))
             self._best = "; ".join(_in_words(part, best) for part, best, _ in ranked.winners)
         return self._best
 

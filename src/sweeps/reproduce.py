@@ -89,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="folder, name or MLflow run id")
-    add("--best", action="store_true", help="RUN is a sweep: its winner")
+    add(
+        "--best",
+        action="store_true",
+        help="RUN is a sweep: of its best setting the run nearest to the mean",
+    )
     add("--epochs", type=int, metavar="N", help="only the first N epochs, a quick check")
     add("--rtol", type=float, default=1e-4, help="relative error within tolerance (1e-4)")
     add("--stop-early", action="store_true", help="stop at the first point beyond the tolerance")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
 from harness.program import QUICK, finish, start, train
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from sweeps.errors import BadInputError
+from sweeps.reproduction.source import load_original
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 SWEEP = ["-m", *QUICK, "epochs=1", "name=study", "tracking=none", "workers=1", "threads=1"]
 SWEEP += ["lr=0.1,1.0", "seed=0,1,2"]
 RESULTS = {
@@ -64,3 +66,35 @@ def _rewrite(study: Path, name: str) -> Path:
             path.write_text(json.dumps(record))
             return path.parent
     raise AssertionError(name)
+
+
+def write_losses(study: Path, losses: dict[str, list[float]], **changed: object) -> None:
+    """Writes runs by hand: values of val_loss by the kind of loss, one a learning rate."""
+    for kind, values in losses.items():
+        for rate, value in enumerate(values, start=1):
+            folder = study / f"loss={kind},lr={rate}"
+            shutil.copytree(GOLDEN, folder)
+            record = json.loads((folder / "run.json").read_text())
+            record |= {"name": folder.name, "identity": folder.name, "objective": "val_loss"}
+            record |= {"objective_value": value, "outcome": "finished", **changed}
+            record["choices"] |= {"loss": kind}
+            record["params"] |= {"lr": rate}
+            (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_of_losses_of_two_kinds_the_larger_part_has_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_losses(tmp_path / "study", {"l1": [0.5, 0.4, 0.6], "mse": [0.1, 0.2]})
+    with caplog.at_level("INFO", logger="sweeps"):
+        found = load_original(str(tmp_path / "study"), best=True, output_dir=tmp_path, uri="")
+    assert found.record.name == "loss=l1,lr=2"
+    (said,) = caplog.messages
+    assert "study has 2 parts that are not ranked together: the best of the largest is" in said
+    assert said.endswith("repeated, loss l1.")
+
+
+def test_a_sweep_without_a_finished_run_has_no_best(tmp_path: Path) -> None:
+    write_losses(tmp_path / "study", {"l1": [0.5]}, outcome="interrupted")
+    with pytest.raises(BadInputError, match=r"No run of .*study has finished, so it has no best"):
+        load_original(str(tmp_path / "study"), best=True, output_dir=tmp_path, uri="")

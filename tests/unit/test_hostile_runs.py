@@ -145,6 +145,9 @@ FILES: dict[str, tuple[Callable[[RunPaths], object], str]] = {
     "threads": (lambda run: edit_record(run, threads=10**9), "can read: threads"),
     "digest": (lambda run: edit_record(run, dataset=[]), "can read: dataset"),
     "environment": (lambda run: edit_record(run, environment={"packages": 1}), "environment"),
+    "objective": (lambda run: edit_record(run, objective=["x"]), "can read: objective"),
+    "value": (lambda run: edit_record(run, objective_value=[1]), "can read: objective_value"),
+    "params": (lambda run: edit_record(run, params=[]), "can read: params"),
 }
 
 

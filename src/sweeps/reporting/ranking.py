@@ -59,7 +59,10 @@ class Setting:
 
     @property
     def representative(self) -> RunResult | None:
-        """The finished run nearest to the mean, of equally near ones the first by seed; else None."""
+        """The run that stands for it: the finished one nearest to its mean, else None.
+
+        Of equally near ones it is the first by seed.
+        """
         done = _finished(self.runs)
         if self.result is None or not done:
             return None

@@ -52,7 +52,7 @@ class Options:
 
     Attributes:
         run: A run's folder, a name below `output_dir`, or an MLflow run id.
-        best: Whether `run` is a sweep whose winner is meant.
+        best: Whether `run` is a sweep, and the run that stands for its best setting is meant.
         epochs: Repeat and compare so many epochs; None: all.
         rtol: Relative error that still counts as 'within tolerance'.
         stop_early: Whether to stop at the first point that differs.
