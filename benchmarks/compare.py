@@ -18,8 +18,8 @@ import time
 import uuid
 from pathlib import Path
 
-from sweeps.paths import RunPaths, SweepPaths
-from sweeps.records import RunRecord, SweepRecord
+from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord, SweepRecord
 
 KEYS = ("val_accuracy", "val_loss", "train_loss", "lr")
 START_MS = 1_700_000_000_000

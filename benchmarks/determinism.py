@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
 
     from sweeps.config import Config
-    from sweeps.loop import Trainer
+    from sweeps.training.trainer import Trainer
 
 NAMES = {True: "deterministic=true", False: "deterministic=false"}
 
@@ -31,8 +31,8 @@ def compose(arguments: argparse.Namespace, *, deterministic: bool) -> Config:
     from hydra import initialize_config_dir
 
     from sweeps.config import parse
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.paths import conf_dir
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
 
     prepare_hydra()
     overrides = [
@@ -49,8 +49,8 @@ def train(config: Config) -> tuple[float, str]:
     """Returns the seconds of the steps after the first, and the digest of the weights."""
     import torch
 
-    from sweeps.build import build_trainer
-    from sweeps.numerics import weights_digest
+    from sweeps.runs.build import build_trainer
+    from sweeps.training.determinism import weights_digest
 
     trainer: Trainer = build_trainer(config)[0]
     started = 0.0

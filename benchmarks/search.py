@@ -40,9 +40,9 @@ from arms import child, link_images, parser_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sweeps.agenda import Agenda
-    from sweeps.asking import Reported
-    from sweeps.study import Cell
+    from sweeps.sweep.cell import Cell
+    from sweeps.sweep.reporter import Reported
+    from sweeps.sweep.strategy import Agenda
 
 OPTIMIZERS = ("sgd", "sgd_momentum", "adam")
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -131,8 +131,8 @@ def run_ray(seed: int, typed: list[str]) -> None:
     from ray.tune.schedulers import ASHAScheduler
 
     from sweeps.config import parse
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.paths import conf_dir
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
 
     prepare_hydra()
     configs = {}
@@ -145,7 +145,7 @@ def run_ray(seed: int, typed: list[str]) -> None:
     def trial(chosen: dict[str, Any]) -> None:
         import torch
 
-        from sweeps.build import build_trainer
+        from sweeps.runs.build import build_trainer
 
         torch.set_num_threads(1)
         trainer, _ = build_trainer(configs[chosen["optimizer"], chosen["lr"]])
@@ -270,9 +270,9 @@ def controller(folder: Path, trials: int) -> None:
 
 def play(cell: Cell, pace: float, answer: Callable[[Cell, Reported], bool]) -> None:
     """Writes what a run would write, until it is whole or told to stop."""
-    from sweeps.asking import Reported
     from sweeps.config import identity
-    from sweeps.records import RunRecord
+    from sweeps.runs.record import RunRecord
+    from sweeps.sweep.reporter import Reported
 
     record = RunRecord(
         key=cell.folder.name,
@@ -306,10 +306,10 @@ def agenda_of(*typed: str) -> Agenda:
     from hydra._internal.utils import create_config_search_path
     from hydra.types import HydraContext, RunMode
 
-    from sweeps.config.composer import Composer
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.paths import conf_dir
-    from sweeps.sweep import agenda_for
+    from sweeps.config.composition import Composer
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
+    from sweeps.sweep.controller import agenda_for
 
     prepare_hydra()
     loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))

@@ -342,11 +342,12 @@ def arm_checkpoints(root: Path, *, epochs: int) -> list[tuple[float, float]]:
     """Returns the seconds of each epoch after the first, and of the checkpoint after it."""
     from hydra import compose, initialize_config_dir
 
-    from sweeps import checkpoint
-    from sweeps.build import build_trainer
     from sweeps.config import parse
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.paths import RunPaths, conf_dir
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
+    from sweeps.runs.build import build_trainer
+    from sweeps.runs.paths import RunPaths
+    from sweeps.training import checkpoint
 
     prepare_hydra()
     settings = [*training(root, epochs), "optimizer=adam", "lr=0.001"]

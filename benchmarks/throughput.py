@@ -109,11 +109,11 @@ def arm_bare(settings: list[str], *, epochs: int) -> float:
     from hydra import compose, initialize_config_dir
     from torch import nn
 
-    from sweeps.build import load_dataset
     from sweeps.config import parse
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.models import SwaggerCifar
-    from sweeps.paths import conf_dir
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
+    from sweeps.runs.build import load_dataset
+    from sweeps.training.models import SwaggerCifar
 
     prepare_hydra()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

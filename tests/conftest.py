@@ -59,9 +59,9 @@ def context() -> Iterator[HydraContext]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import HydraContext
 
-    from sweeps.config.composer import Composer
-    from sweeps.config.hydra_setup import prepare_hydra
-    from sweeps.paths import conf_dir
+    from sweeps.config.composition import Composer
+    from sweeps.config.locations import conf_dir
+    from sweeps.config.resolvers import prepare_hydra
 
     prepare_hydra()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

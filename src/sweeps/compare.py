@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.analysis.sources import Sources
 from sweeps.errors import BadInputError, SweepsError
-from sweeps.paths import replace_text
-from sweeps.sources import Sources
+from sweeps.files import replace_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweeps.reporting.ranking import Comparison
-    from sweeps.results import Collection
+    from sweeps.analysis.ranking import Comparison
+    from sweeps.runs.results import Collection
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,8 +61,8 @@ def _compare(options: argparse.Namespace) -> None:
             f"There are no runs to compare in {' '.join(options.sweeps) or _asked(options)}."
             f"{f' {said}' if said else ''} Train some: python -m sweeps.train -m lr=0.1,0.01"
         )
-    from sweeps.reporting import listing
-    from sweeps.reporting.ranking import compare
+    from sweeps.analysis import tables as listing
+    from sweeps.analysis.ranking import compare
 
     comparison = compare(collection)
     if options.json:
@@ -82,8 +82,8 @@ def _asked(options: argparse.Namespace) -> str:
 
 
 def _write_html(comparison: Comparison, options: argparse.Namespace) -> None:
-    from sweeps.reporting.figures import figures
-    from sweeps.reporting.html import html_report
+    from sweeps.analysis.figures import figures
+    from sweeps.analysis.html import html_report
 
     title = ", ".join(sweep.name for sweep in comparison.sweeps) or _asked(options)
     report = html_report(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweeps.errors import BadInputError, SweepsError
-from sweeps.interrupts import Interrupted, raising_signals
-from sweeps.progress import ConsoleHandler
+from sweeps.runs.console import ConsoleHandler
+from sweeps.signals import Interrupted, raising_signals
 
 EXAMPLES = """
 RUN is a run's folder, the name of a run or sweep in the output folder, or an MLflow run id:

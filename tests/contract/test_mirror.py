@@ -15,9 +15,10 @@ import pytest
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.paths import RunPaths, SweepPaths, replace_text
-from sweeps.records import RunRecord, SweepRecord
-from sweeps.sync import sync
+from sweeps.files import replace_text
+from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord, SweepRecord
+from sweeps.sweep.sync import sync
 from sweeps.tracking import Mirror, tracking_uri
 
 if TYPE_CHECKING:

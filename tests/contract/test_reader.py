@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeps.errors import BadInputError
-from sweeps.paths import RunPaths
+from sweeps.runs.paths import RunPaths
 from sweeps.tracking import Reader, Store
 
 if TYPE_CHECKING:

@@ -10,8 +10,11 @@ import pytest
 
 from sweeps.config.checks import PRUNERS, SAMPLERS
 from sweeps.errors import BadInputError
-from sweeps.search import Proposer, Trial, stopping
-from sweeps.space import Dimension, Interval, Space
+from sweeps.search.dimensions import Dimension, Interval
+from sweeps.search.pruners import stopping
+from sweeps.search.samplers import Proposer
+from sweeps.search.space import Space
+from sweeps.search.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

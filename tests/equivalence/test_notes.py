@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sweeps.build import build_model, load_dataset
 from sweeps.config import Config, parse
-from sweeps.config.hydra_setup import prepare_hydra
-from sweeps.paths import RunPaths, conf_dir
-from sweeps.points import read_points
-from sweeps.runner import RunRequest, run
+from sweeps.config.locations import conf_dir
+from sweeps.config.resolvers import prepare_hydra
+from sweeps.runs.build import build_model, load_dataset
+from sweeps.runs.metrics import read_points
+from sweeps.runs.paths import RunPaths
+from sweeps.runs.runner import RunRequest, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,17 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from sweeps import checkpoint
-from sweeps.build import build_trainer
 from sweeps.config import Config, parse
-from sweeps.config.hydra_setup import prepare_hydra
-from sweeps.paths import RunPaths, conf_dir
+from sweeps.config.locations import conf_dir
+from sweeps.config.resolvers import prepare_hydra
+from sweeps.runs.build import build_trainer
+from sweeps.runs.paths import RunPaths
+from sweeps.training import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweeps.loop import Report, Trainer
+    from sweeps.training.trainer import Report, Trainer
 
 OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
 OPTIMIZERS.remove("custom")

@@ -44,7 +44,7 @@ IMPORTED = [
     "statsmodels.stats.multitest",
     "statsmodels.stats.power",
     "sweeps.compare",
-    "sweeps.launching.warm",  # what the program's own fork server imports
+    "sweeps.sweep.preload",  # what the program's own fork server imports
     "sweeps.reproduce",
     "sweeps.sync",
     "sweeps.train",

@@ -17,16 +17,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, RunTag
 
 from sweeps import compare
+from sweeps.analysis.report import write_report
 from sweeps.config import Config
 from sweeps.errors import TrackingUnavailableError
-from sweeps.paths import RunPaths, SweepPaths, replace_json
-from sweeps.records import RunRecord, SweepRecord
-from sweeps.reporting import write_report
-from sweeps.reproduction.record import Place, mirrored
-from sweeps.results import curves, read_folder
-from sweeps.sync import sync
-from sweeps.tracking.read import StoreReader
-from sweeps.tracking.view import links, runs_view
+from sweeps.files import replace_json
+from sweeps.reproduction.publish import Place, mirrored
+from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord, SweepRecord
+from sweeps.runs.results import curves, read_folder
+from sweeps.sweep.sync import sync
+from sweeps.tracking.mlflow.reader import StoreReader
+from sweeps.tracking.mlflow.view import links, runs_view
 
 RATES = {"0.1": [0.90, 0.91, 0.92], "0.01": [0.70, 0.71, 0.73], "0.001": [0.50, 0.52, 0.51]}
 COMMAND = "python -m sweeps.train -m name=study lr=0.1,0.01,0.001 seed=0,1,2"
@@ -296,7 +297,9 @@ def test_a_server_says_what_the_folders_say(
     folder.rename(here / "away")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     (parent,) = [r for r in server.runs("sweeps") if "mlflow.parentRunId" not in r.data.tags]
-    monkeypatch.setattr("sweeps.tracking.read.POINTS_PER_HISTORY", 5)  # cut: asked for in halves
+    monkeypatch.setattr(
+        "sweeps.tracking.mlflow.reader.POINTS_PER_HISTORY", 5
+    )  # cut: asked for in halves
     capsys.readouterr()
     for arguments in (["study"], [parent.info.run_id], ["--filter", "params.lr != '5'"]):
         code, out, err = run_compare(capsys, *arguments, "--json")

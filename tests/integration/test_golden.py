@@ -21,9 +21,9 @@ from harness.program import finish, points, start, train
 from sweeps.compare import main as compare
 from sweeps.config import from_mapping, identity
 from sweeps.config.saved import read_saved, resolve_references, with_defaults
-from sweeps.numerics import describe_numerics
-from sweeps.runner import check
-from sweeps.standing import library_versions
+from sweeps.runs.provenance import library_versions
+from sweeps.runs.runner import check
+from sweeps.training.determinism import describe_numerics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SWEEPS = ("grid", "auto", "search")

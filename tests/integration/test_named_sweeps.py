@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from harness.program import QUICK, all_runs, client, finish, points, start, train
 
-from sweeps.paths import RunPaths, SweepPaths
-from sweeps.points import read_points
-from sweeps.records import RunRecord
+from sweeps.runs.metrics import read_points
+from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord
 
 COMMAND = ["-m", "name=s", *QUICK, "workers=2"]
 

@@ -11,7 +11,7 @@ import pytest
 from harness.program import QUICK, finish, start, train
 
 from sweeps.errors import BadInputError
-from sweeps.reproduction.source import load_original
+from sweeps.reproduction.original import load_original
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1"
 SWEEP = ["-m", *QUICK, "epochs=1", "name=study", "tracking=none", "workers=1", "threads=1"]

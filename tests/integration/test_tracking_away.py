@@ -16,7 +16,7 @@ from harness.server import Proxy, Server
 from mlflow.exceptions import MlflowException
 
 from sweeps.tracking import Store
-from sweeps.tracking.read import StoreReader
+from sweeps.tracking.mlflow.reader import StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,11 +10,19 @@ from torch import nn
 from sweeps.data import Batches, prepare
 from sweeps.data.sources import digits, image_folder, synthetic
 from sweeps.errors import BadInputError
-from sweeps.losses import L1Loss, MSELoss
-from sweeps.models import MLP, Linear, SwaggerCifar, resnet18
-from sweeps.schedules import Schedule, constant, cosine, exponential, linear, one_cycle, plateau
-from sweeps.schedules import step as step_schedule
 from sweeps.seeding import derive, generator
+from sweeps.training.losses import L1Loss, MSELoss
+from sweeps.training.models import MLP, Linear, SwaggerCifar, resnet18
+from sweeps.training.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    exponential,
+    linear,
+    one_cycle,
+    plateau,
+)
+from sweeps.training.schedules import step as step_schedule
 
 
 def test_the_notes_worked_examples() -> None:

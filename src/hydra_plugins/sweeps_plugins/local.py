@@ -1,4 +1,4 @@
-"""Hydra's view of our launcher; the work is in `sweeps.launching`, imported when runs start."""
+"""Hydra's view of our launcher; the work is in `sweeps.launchers`, imported when runs start."""
 
 # No "from __future__ import annotations": Hydra runs this module before it is in sys.modules,
 # and a dataclass would look its string annotations up there.
@@ -58,7 +58,7 @@ class LocalLauncher(Launcher):
         plan: bool,
     ) -> None:
         super().__init__()
-        from sweeps.launching import Pool
+        from sweeps.launchers.local.pool import Pool
 
         self.workers = workers
         self.runs_per_gpu = runs_per_gpu
@@ -74,14 +74,14 @@ class LocalLauncher(Launcher):
         self.config = config
         self._jobs: Any = None
         if not self.plan:
-            self.pool.warm_up()
+            self.pool.warm_up("sweeps.sweep.preload")
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "Sequence[JobReturn]":
         """Runs jobs of any task function."""
-        from sweeps.launching import Slots
-        from sweeps.launching.hydra_job import failed
+        from sweeps.launchers.hydra_job import failed
+        from sweeps.launchers.slots import Slots
 
         slots = Slots.plan(
             cells=len(job_overrides),
@@ -105,15 +105,15 @@ class LocalLauncher(Launcher):
         self, overrides: list[str], number: int, *, log: Path | None = None, kind: Any = "cpu"
     ) -> Any:
         """Returns a job for `launch_in`; it is composed when it starts."""
-        from sweeps.launching import Job
-        from sweeps.launching.hydra_job import HydraJobs
+        from sweeps.launchers.hydra_job import HydraJobs
+        from sweeps.launchers.local.pool import Job
 
         self._jobs = self._jobs or HydraJobs(self)
         make = functools.partial(self._jobs.compose, overrides, number)
         return Job(number, make, log=str(log) if log else None, kind=kind)
 
     def launch_in(self, next_job: Callable[[], Any], **how: Any) -> "Sequence[JobReturn]":
-        """Runs jobs as they come, see `sweeps.launching.Pool.run`."""
-        from sweeps.launching.hydra_job import as_job_return
+        """Runs jobs as they come, see `sweeps.launchers.local.pool.Pool.run`."""
+        from sweeps.launchers.hydra_job import as_job_return
 
         return [as_job_return(ended) for ended in self.pool.run(next_job, **how)]

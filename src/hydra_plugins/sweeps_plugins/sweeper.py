@@ -57,7 +57,7 @@ class SweepsSweeper(Sweeper):
         from hydra.core.plugins import Plugins
         from hydra.types import HydraContext
 
-        from sweeps.config.composer import Composer
+        from sweeps.config.composition import Composer
 
         hydra_context = HydraContext(
             config_loader=Composer(hydra_context.config_loader), callbacks=hydra_context.callbacks
@@ -72,7 +72,7 @@ class SweepsSweeper(Sweeper):
         """Runs the sweep."""
         from hydra.core.utils import configure_log
 
-        from sweeps.sweep import run_sweep
+        from sweeps.sweep.controller import run_sweep
 
         assert self.launcher is not None
         assert self.hydra_context is not None

@@ -6,12 +6,13 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.rules import read_exclude, read_only, read_sentences, read_zip
+from sweeps.config.conditions import read_exclude, read_only, read_sentences, read_zip
 from sweeps.config.schema import TARGETS
 from sweeps.errors import BadInputError, did_you_mean
 
 if TYPE_CHECKING:
     from sweeps.config.schema import Config
+
 
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
 PICKS = ("best", "last")

@@ -7,13 +7,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.parse import find_targets
 from sweeps.config.schema import GROUPS
+from sweeps.config.trust import find_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sweeps.config.schema import Config
+
 
 PLACE = ("name", "output_dir", "tracking", "trusted_targets")
 """Where a run is kept and how it is shown."""
@@ -100,3 +101,14 @@ def _named(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the values without the later keys that are what they were before."""
     later = BEFORE.items()
     return {key: value for key, value in values.items() if (f"{prefix}{key}", value) not in later}
+
+
+def labels_of(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Returns for each list of overrides those that not all have, as a person reads them."""
+    common = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+    return [" ".join(item for item in own if item not in common) for own in overrides]
+
+
+def key_of(override: str) -> str:
+    """Returns the setting that an override sets."""
+    return re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]

@@ -18,7 +18,7 @@ from omegaconf.errors import (
 )
 
 from sweeps.config.checks import check_search, check_values
-from sweeps.config.rates import parse_rate
+from sweeps.config.lr_values import parse_rate
 from sweeps.config.schema import (
     GROUPS,
     TARGETS,
@@ -28,22 +28,11 @@ from sweeps.config.schema import (
     SearchConfig,
     TrackingConfig,
 )
+from sweeps.config.trust import canonical, check_trusted, find_targets, with_targets
 from sweeps.errors import BadInputError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-TRUSTED_PREFIXES = (
-    "sweeps.data.",
-    "sweeps.losses.",
-    "sweeps.models.",
-    "sweeps.schedules.",
-    "torch.nn.",
-    "torch.optim.",
-    "torchvision.models.",
-    "torchvision.ops.",
-)
-"""Where `_target_` may point. Not all of torch: torch.load and torch.hub run code of a file."""
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -162,11 +151,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
+    values = with_targets(values, canonical)
     target = values.get("_target_")
     if not isinstance(target, str):
         raise BadInputError(f"{group}._target_ must name a class; it is {target!r}.")
     for path, nested in find_targets(values, group):
-        _check_trusted(path, nested, trusted)
+        check_trusted(path, nested, trusted)
     schema = TARGETS.get(target)
     if schema is not None:
         return _typed(schema, values, prefix=f"{group}.")
@@ -176,31 +166,6 @@ def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -
         return values
     shared = {name: values[name] for name in common.__dataclass_fields__ if name in values}
     return values | _typed(common, shared, prefix=f"{group}.")
-
-
-def find_targets(value: Any, path: str) -> list[tuple[str, Any]]:
-    """Returns every `_target_` in nested values, each with where it stands."""
-    if isinstance(value, dict):
-        own = [(f"{path}._target_", value["_target_"])] if "_target_" in value else []
-        return own + [
-            hit for key, item in value.items() for hit in find_targets(item, f"{path}.{key}")
-        ]
-    if isinstance(value, list):
-        return [hit for i, item in enumerate(value) for hit in find_targets(item, f"{path}.{i}")]
-    return []
-
-
-def _check_trusted(path: str, target: Any, trusted: tuple[str, ...]) -> None:
-    added = (prefix.rstrip(".") for prefix in trusted)
-    prefixes = (*TRUSTED_PREFIXES, *(f"{prefix}." for prefix in added if prefix))
-    if isinstance(target, str) and target.startswith(prefixes):
-        return
-    package = str(target).split(".", maxsplit=1)[0]
-    known = did_you_mean(str(target), TARGETS)
-    raise BadInputError(
-        f"{path}={target} is not in a trusted package ({', '.join(p[:-1] for p in prefixes)}).{known}"
-        f" If you trust its code, add 'trusted_targets=[{package}]'."
-    )
 
 
 def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, Any]:

@@ -13,15 +13,17 @@ import yaml
 from omegaconf import OmegaConf
 
 from sweeps.config.identity import BEFORE, NOT_IDENTITY
+from sweeps.config.locations import conf_dir
 from sweeps.config.schema import GROUPS
 from sweeps.errors import BadInputError
-from sweeps.paths import conf_dir, read_bounded
+from sweeps.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from omegaconf import DictConfig
+
 
 MOST_BYTES = 256 * 1024
 MOST_NODES = 5_000

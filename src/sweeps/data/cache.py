@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,11 @@ import torch
 
 from sweeps.data.dataset import Source, Split
 from sweeps.errors import BadInputError
-from sweeps.paths import cache_dir, locked
+from sweeps.files import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
 log = logging.getLogger(__name__)
 
@@ -95,3 +96,11 @@ def _write(folder: Path, source: Source) -> None:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cache_dir() -> Path:
+    """Returns the folder of decoded and downloaded data sets: SWEEPS_CACHE, or the user's cache."""
+    if configured := os.environ.get("SWEEPS_CACHE"):
+        return Path(configured).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "sweeps"

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeps.data.cache import cached
+from sweeps.data.cache import cache_dir, cached
 from sweeps.data.dataset import Source, Split, digest
 from sweeps.errors import BadInputError
-from sweeps.paths import cache_dir
 from sweeps.seeding import generator
 
 log = logging.getLogger(__name__)

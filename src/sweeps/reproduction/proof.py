@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from sweeps.loop import Report
-    from sweeps.reproduction.source import Points
+    from sweeps.reproduction.original import Points
+    from sweeps.training.trainer import Report
+
 
 Kind = Literal["exact", "within tolerance", "differs"]
 

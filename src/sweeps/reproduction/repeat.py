@@ -17,29 +17,24 @@ from sweeps.config import TrackingConfig, from_mapping, identity
 from sweeps.config.identity import targets
 from sweeps.config.saved import printable, resolve_references, with_defaults
 from sweeps.errors import BadInputError
-from sweeps.paths import RunPaths
-from sweeps.reproduction.environment import (
-    Situation,
-    compare_situations,
-    show_diff,
-    table,
-)
+from sweeps.reproduction.differences import Situation, compare_situations, show_diff, table
+from sweeps.reproduction.original import file_digest, load_original
 from sweeps.reproduction.proof import Proof
-from sweeps.reproduction.record import find_place, mirrored, tag_both, write_proof
-from sweeps.reproduction.source import file_digest, load_original
-from sweeps.runner import RunRequest, check, run
-from sweeps.standing import code_digest
+from sweeps.reproduction.publish import find_place, mirrored, tag_both, write_proof
+from sweeps.runs.paths import RunPaths
+from sweeps.runs.provenance import capture_environment, capture_git, code_digest
+from sweeps.runs.runner import RunRequest, check, run
 from sweeps.tracking import tracking_uri
-from sweeps.tracking.environment import capture_environment, capture_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sweeps.config import Config
-    from sweeps.records import RunRecord
-    from sweeps.reproduction.environment import Difference
+    from sweeps.reproduction.differences import Difference
+    from sweeps.reproduction.original import Original
     from sweeps.reproduction.proof import Verdict
-    from sweeps.reproduction.source import Original
+    from sweeps.runs.record import RunRecord
+
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +147,7 @@ def _place_data(values: dict[str, Any], root: Path | None) -> None:
 
 def _device(config: Config, record: RunRecord) -> str:
     """Returns the config's device where it leads to the same as then; else the same by its name."""
-    from sweeps.build import find_device
+    from sweeps.training.determinism import find_device
 
     for name in (config.device, record.device):
         with contextlib.suppress(BadInputError, RuntimeError):
@@ -169,8 +164,8 @@ def _fresh_name(config: Config) -> str:
 def _differences(
     original: Original, config: Config, threads: int, new_keys: list[str]
 ) -> list[Difference]:
-    from sweeps.build import find_device, load_dataset, set_determinism
-    from sweeps.numerics import describe_numerics
+    from sweeps.runs.build import load_dataset
+    from sweeps.training.determinism import describe_numerics, find_device, set_determinism
 
     device = find_device(config.device)
     set_determinism(deterministic=config.deterministic)

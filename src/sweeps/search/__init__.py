@@ -3,9 +3,3 @@
 Everything here is a function of the trials so far. Nothing is remembered besides: the trials are read
 from the run folders, so a search that was killed goes on as if it had not been.
 """
-
-from sweeps.search.proposals import Proposer
-from sweeps.search.stopping import NeverStop, stopping
-from sweeps.search.trials import Trial
-
-__all__ = ["NeverStop", "Proposer", "Trial", "stopping"]

@@ -1,14 +1,8 @@
 """What leaves the run's folder for MLflow; the folder stays the truth."""
 
-from sweeps.tracking.mirror import (
-    Mirror,
-    experiment_name,
-    mirror_of,
-    tracking_uri,
-    where_tracked,
-)
-from sweeps.tracking.reader import RUN_ID, Reader
-from sweeps.tracking.store import Store
+from sweeps.tracking.mirror import Mirror, experiment_name, mirror_of, tracking_uri, where_tracked
+from sweeps.tracking.mlflow.download import RUN_ID, Reader
+from sweeps.tracking.mlflow.tracker import Store
 
 __all__ = [
     "RUN_ID",

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.tracking.client import explain
-from sweeps.tracking.pushing import Pusher
-from sweeps.tracking.store import Store
-from sweeps.tracking.system import SystemMetrics
+from sweeps.tracking.mlflow.client import explain
+from sweeps.tracking.mlflow.system import SystemMetrics
+from sweeps.tracking.mlflow.tracker import Store
+from sweeps.tracking.push import Pusher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sweeps.config import Config
-    from sweeps.paths import RunPaths, SweepPaths
+    from sweeps.runs.paths import RunPaths, SweepPaths
+
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""One run: its folder, record, metrics and provenance, how it is built, trained and continued."""

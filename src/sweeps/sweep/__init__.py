@@ -1,0 +1,1 @@
+"""Many runs: what runs next, where, and what a person sees meanwhile."""

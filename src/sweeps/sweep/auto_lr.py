@@ -1,0 +1,202 @@
+"""lr=auto and lr='around(auto, 5)': plain numbers in the place of words, before there is a run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.config import identity
+from sweeps.config.command_line import command
+from sweeps.config.conditions import number
+from sweeps.config.identity import labels_of
+from sweeps.config.lr_values import OpenRate, open_rate
+from sweeps.errors import BadInputError, RunFailedError
+from sweeps.launchers.local.pool import Job
+from sweeps.launchers.slots import Slot, Slots
+from sweeps.runs.paths import RunPaths
+from sweeps.runs.range_test import Suggestion, key_of, range_test_of, run_range_test, setting_of
+from sweeps.runs.resume import remove_refused
+from sweeps.sweep.cell import naming_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hydra.plugins.launcher import Launcher
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+
+    from sweeps.launchers.local.pool import Ended
+    from sweeps.runs.runner import RunRequest
+
+
+log = logging.getLogger(__name__)
+
+
+def pick_for_run(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> float:
+    """Returns the rate for a single run with lr=auto, after its range test.
+
+    Args:
+        cfg: The task config.
+        hydra_cfg: Hydra's own.
+        folder: Of the run.
+
+    Raises:
+        BadInputError: Several rates are asked for, the range test cannot run, or it says nothing.
+    """
+    if open_rate(cfg) != OpenRate("auto"):
+        raise BadInputError(f"lr={cfg.lr} is several rates: add -m to sweep over them.")
+    test = range_test_of(cfg, hydra_cfg, folder)
+    _refuse_plan([test])
+    if Suggestion.load(RunPaths(test.folder)) is None:
+        try:
+            run_range_test(test)
+        finally:
+            remove_refused(test.folder)
+    return _say(test, setting_of(test))
+
+
+def resolve_rates(
+    grid: Sequence[list[str]],
+    *,
+    launcher: Launcher | None,
+    hydra_context: HydraContext,
+    master: DictConfig,
+) -> list[list[str]]:
+    """Replaces auto and around(...) in the cells of a grid by the rates that they stand for.
+
+    Settings that differ in lr, seed, schedule or epochs alone share a range test, with the first
+    seed.
+
+    Args:
+        grid: The overrides of each cell.
+        launcher: Has the pool that the range tests run in, where it is ours.
+        hydra_context: Composes.
+        master: The sweep's own config.
+
+    Returns:
+        The overrides of each cell, with numbers for lr.
+
+    Raises:
+        BadInputError: A rate cannot be read, or a range test cannot run or says nothing.
+    """
+    folder = Path(str(master.hydra.sweep.dir)).absolute()
+    asked = list[tuple[list[str], OpenRate | None, str]]()
+    tests: dict[str, RunRequest] = {}
+    for overrides in grid:
+        if any(word.startswith("lr=") and number(word[3:]) is not None for word in overrides):
+            asked.append((overrides, None, ""))
+            continue
+        with naming_cell(overrides, of=len(grid)):
+            cfg = hydra_context.config_loader.load_sweep_config(master, list(overrides))
+            rate, setting = open_rate(cfg), ""
+            if rate is not None and rate.center == "auto":
+                test = range_test_of(cfg, cfg.hydra, folder)
+                setting = identity(dataclasses.replace(test.config, seed=0))
+                tests.setdefault(setting, test)
+        asked.append((overrides, rate, setting))
+    _run_all(list(tests.values()), launcher)
+    picks = _say_all(tests)
+    final: list[list[str]] = []
+    for overrides, rate, setting in asked:
+        if rate is None:
+            final.append(overrides)
+        else:
+            final += [with_rate(overrides, lr) for lr in rate.rates(picks.get(setting))]
+    return final
+
+
+def with_rate(overrides: Sequence[str], rate: float) -> list[str]:
+    """Returns overrides with a number for lr."""
+    settled = f"lr={rate:g}"
+    found = [settled if key_of(override) == "lr" else override for override in overrides]
+    return found if settled in found else [*found, settled]
+
+
+def _refuse_plan(tests: Sequence[RunRequest]) -> None:
+    """Refuses to plan with a rate that nobody knows."""
+    for test in tests:
+        if test.config.plan and Suggestion.load(RunPaths(test.folder)) is None:
+            raise BadInputError(
+                f"lr=auto is not known yet{_for(setting_of(test))}: its range test has not been run,"
+                " and plan=true trains nothing. Leave plan=true out, or type numbers for lr."
+            )
+
+
+def _run_all(tests: Sequence[RunRequest], launcher: Launcher | None) -> None:
+    """Runs those range tests that have no pick yet, one after another: each has the machine."""
+    _refuse_plan(tests)
+    missing = [test for test in tests if Suggestion.load(RunPaths(test.folder)) is None]
+    pool: Any = getattr(launcher, "pool", None)  # ours; other launchers have none
+    try:
+        if pool is None:
+            for test in missing:
+                run_range_test(test)
+        elif missing:
+            _run_in_pool(missing, pool)
+    except KeyboardInterrupt:
+        log.warning("Interrupted. To continue: %s", command(missing[0].config.name))
+        raise
+    finally:
+        for test in missing:
+            remove_refused(test.folder)
+            with contextlib.suppress(OSError):  # of a sweep that never began
+                test.folder.parents[1].rmdir()
+
+
+def _run_in_pool(tests: Sequence[RunRequest], pool: Any) -> None:
+    def call(test: RunRequest) -> Callable[[], Suggestion]:
+        return functools.partial(_in_process, test)
+
+    def failed(ended: Ended) -> bool:
+        return ended.returned is None
+
+    jobs = [
+        Job(number, functools.partial(call, test), log=str(RunPaths(test.folder).log))
+        for number, test in enumerate(tests)
+    ]
+    one_at_a_time = Slots(None, {"cpu": [Slot()]})
+    waiting = iter(jobs)
+    for ended in pool.run(
+        lambda: next(waiting, None), one_at_a_time, on_end=failed, on_tick=lambda _: None
+    ):
+        with naming_cell(tests[ended.job.number].overrides, of=len(tests)):
+            if ended.raised is not None:
+                raise ended.raised
+            if ended.death is not None:
+                raise RunFailedError(f"The range test did not end: its {ended.death}.")
+
+
+def _in_process(test: RunRequest) -> Suggestion:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    return run_range_test(test)
+
+
+def _say_all(tests: dict[str, RunRequest]) -> dict[str, float]:
+    labels = labels_of([setting_of(test) for test in tests.values()])
+    return {
+        setting: _say(test, [label] if label else [])
+        for (setting, test), label in zip(tests.items(), labels, strict=True)
+    }
+
+
+def _say(test: RunRequest, setting: Sequence[str]) -> float:
+    found = Suggestion.load(RunPaths(test.folder))
+    assert found is not None
+    log.info(
+        "Range test%s: lr %g (loss fell fastest there; %d steps, %.1f s)",
+        _for(setting),
+        found.lr,
+        found.steps,
+        found.seconds,
+    )
+    return found.lr
+
+
+def _for(setting: Sequence[str]) -> str:
+    words = " ".join(setting)
+    return f" for {words}" if words else ""

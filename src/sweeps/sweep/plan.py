@@ -1,0 +1,56 @@
+"""plan=true: says what the same command without it would do; reads, and changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sweeps.launchers.slots import Slots
+from sweeps.runs.record import RunRecord, SweepRecord
+from sweeps.sweep.live_view import duration
+
+if TYPE_CHECKING:
+    from sweeps.runs.paths import SweepPaths
+    from sweeps.sweep.strategy import Agenda
+
+
+log = logging.getLogger(__name__)
+
+
+def show_plan(agenda: Agenda, paths: SweepPaths) -> None:
+    """Lists the runs of a sweep with what is to be done for each, and how long it may take."""
+    listed = agenda.plan()
+    states = [state for state, _ in listed]
+    width = max(map(len, states))
+    lines = [f"{state:{width}}  {label}" for state, label in listed]
+    log.info("\n%s\n", "\n".join(lines))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if agenda.left_out:
+        log.info("%s", agenda.left_out)
+    log.info("%d runs: %s. Nothing was started.", len(listed), counts)
+    left = sum(state in ("new", "to continue", "to run again") for state in states)
+    records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
+    if left and records:
+        each = sum(record.seconds for record in records) / len(records)
+        at_once = _at_once(agenda, paths, left)
+        log.info(
+            "About %s, by the mean of %d finished runs, %d at once.",
+            duration(each * left / at_once),
+            len(records),
+            at_once,
+        )
+    elif left:
+        log.info("How long it takes is known once a run of this sweep has finished.")
+
+
+def _at_once(agenda: Agenda, paths: SweepPaths, left: int) -> int:
+    config, earlier = agenda.samples[0].config, SweepRecord.load(paths)
+    slots = Slots.plan(
+        cells=left,
+        workers=config.workers,
+        threads=(earlier.threads if earlier else None) or config.threads,
+        gpus=earlier.gpus if earlier else 0,
+        runs_per_gpu=config.runs_per_gpu,
+        on_gpu=bool(earlier and earlier.gpus),
+    )
+    return len(slots)

@@ -1,0 +1,130 @@
+"""A run alone: its request, its plan, its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from hydra.core.hydra_config import HydraConfig
+
+from sweeps.config.command_line import command
+from sweeps.config.parse import parse, typed_search_settings
+from sweeps.config.saved import choices, hydra_files
+from sweeps.errors import BadInputError, SweepsError
+from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.resume import remove_refused
+from sweeps.signals import Interrupted
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from sweeps.runs.record import RunRecord
+    from sweeps.runs.runner import RunRequest
+
+
+log = logging.getLogger(__name__)
+
+
+def refuse_search_settings(overrides: list[str]) -> None:
+    """Refuses what only a search can use, see `sweeps.config.parse.typed_search_settings`."""
+    typed = typed_search_settings(overrides)
+    if HydraConfig.get().runtime.choices.get("hydra/sweeper") == "search":
+        typed.insert(0, "hydra/sweeper=search")
+    if typed:
+        remove_refused(Path(HydraConfig.get().runtime.output_dir))
+        raise BadInputError(
+            f"{typed[0]} has no effect on a single run. To search, add -m and hydra/sweeper=search."
+        )
+
+
+def at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+    """Returns the config and overrides of a run with lr=auto, with the rate of its range test."""
+    from sweeps.sweep.auto_lr import pick_for_run, with_rate
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    try:
+        rate = pick_for_run(cfg, cast("DictConfig", hydra_cfg), folder)
+    except Interrupted:
+        log.warning("Interrupted. To continue: %s", command(str(cfg.name)))
+        raise
+    except SweepsError:
+        remove_refused(folder)
+        raise
+    cfg.lr = rate
+    return cfg, with_rate(overrides, rate)
+
+
+def run_alone(request: RunRequest) -> float | None:
+    """Checks, mirrors and trains a run; returns its objective at the best epoch."""
+    from sweeps.runs.runner import check, run
+    from sweeps.tracking import mirror_of
+
+    paths = RunPaths(request.folder)
+    try:
+        if request.config.plan:
+            _show_plan(paths)
+            return None
+        with mirror_of(request.config) as mirror:
+            dataset = check(request.config)  # refuses, while MLflow connects
+            mirror.wait_ready()
+            mirror.watch_run(paths)
+            record = run(dataclasses.replace(request, digest=dataset.digest))
+    except Interrupted:
+        log.warning("Interrupted. To continue: %s", command(request.config.name))
+        raise
+    finally:
+        remove_refused(request.folder)
+    _say_result(request, record)
+    return record.objective_value
+
+
+def request_of(cfg: DictConfig, overrides: list[str]) -> RunRequest:
+    """Returns what is asked of the runner by a composed config; a bad one leaves no folder."""
+    from sweeps.runs.record import SweepRecord
+    from sweeps.runs.runner import RunRequest
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    try:
+        config = parse(cfg)
+    except SweepsError:
+        remove_refused(folder)
+        raise
+    sweep = SweepRecord.load(SweepPaths(folder.parent))
+    return RunRequest(
+        config=config,
+        threads=sweep.threads if sweep else None,
+        folder=folder,
+        overrides=overrides,
+        choices=choices(hydra_cfg),
+        hydra_files=hydra_files(cfg, hydra_cfg, overrides),
+    )
+
+
+def _show_plan(paths: RunPaths) -> None:
+    from sweeps.runs.record import RunRecord
+    from sweeps.runs.resume import standing
+    from sweeps.sweep.strategy import WORDS
+
+    record = RunRecord.load(paths)
+    state = WORDS[standing(record)]
+    log.info("%s is %s. Nothing was started.", os.path.relpath(paths.folder), state)
+
+
+def _say_result(request: RunRequest, record: RunRecord) -> None:
+    from sweeps.analysis.ranking import rank
+    from sweeps.analysis.run_table import terminal_table
+    from sweeps.runs.results import Collection, result_of
+    from sweeps.tracking import where_tracked
+
+    result = result_of(record, RunPaths(request.folder))
+    log.info("\n%s\n", terminal_table(rank(Collection((result,)))))
+    if record.outcome == "diverged":
+        log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
+    log.info("In: %s", os.path.relpath(request.folder))
+    if request.config.tracking["backend"] != "none":
+        log.info("%s", where_tracked(request.config, request.folder))

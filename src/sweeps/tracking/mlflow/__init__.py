@@ -1,0 +1,1 @@
+"""MLflow as a store: its one client, what is written, and what is read back."""

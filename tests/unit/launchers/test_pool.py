@@ -1,0 +1,73 @@
+"""Processes of their own, however they are started."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sweeps.errors import BadInputError, TryAgainError
+from sweeps.launchers.local.pool import Ended, Job, Pool, best_start_method
+from sweeps.launchers.local.worker import ask
+from sweeps.launchers.slots import Slot, Slots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_jobs_run_elsewhere_and_ask_their_controller(method: str) -> None:
+    pool = Pool(start_method=method)
+    job = Job(0, lambda: lambda: (os.getpid(), ask("how much?")))
+    jobs = iter([job])
+    ended = pool.run(
+        lambda: next(jobs, None),
+        Slots(threads=1, free={"cpu": [Slot()]}),
+        on_end=lambda _: False,
+        on_tick=lambda _: None,
+        on_question=lambda job, content: (job.number, content),
+    )
+    (pid, answer) = ended[0].returned
+    assert pid != os.getpid()
+    assert answer == (0, "how much?")
+
+
+def test_no_more_is_asked_for_than_can_start() -> None:
+    asked: list[int] = []
+    seen: list[int] = []
+
+    def next_job() -> Job | None:
+        asked.append(len(asked))
+        return Job(asked[-1], lambda: lambda: None) if len(asked) <= 4 else None
+
+    def on_end(_: Ended) -> bool:
+        seen.append(len(asked))
+        return False
+
+    slots = Slots(threads=1, free={"cpu": [Slot()], "gpu": [Slot(0)]})
+    Pool().run(next_job, slots, on_end=on_end, on_tick=lambda _: None)
+    assert seen[:3] == [2, 3, 4]  # one runs and one waits, though a GPU is free
+
+
+@pytest.mark.parametrize(("error", "tries"), [(TryAgainError, 2), (BadInputError, 1)])
+def test_what_may_pass_is_tried_again(error: type[Exception], tries: int, tmp_path: Path) -> None:
+    def call() -> None:
+        with (tmp_path / "tries").open("a") as file:
+            file.write("x")
+        raise error("full")
+
+    jobs = iter([Job(0, lambda: call)])
+    ended = Pool(retries=1).run(
+        lambda: next(jobs, None),
+        Slots(threads=1, free={"cpu": [Slot()]}),
+        on_end=lambda ended: ended.raised is not None,
+        on_tick=lambda _: None,
+    )
+    assert isinstance(ended[0].raised, error)
+    assert (tmp_path / "tries").read_text() == "x" * tries
+
+
+def test_nothing_is_forked_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert best_start_method() == "spawn"
