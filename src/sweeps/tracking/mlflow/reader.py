@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-RUNS_PER_PAGE = 200  # few enough for the patience of one request
+RUNS_PER_PAGE = 100  # more take a busy server longer than the patience of one request
 RUNS_PER_HISTORY = 100
 POINTS_PER_HISTORY = 25_000
 EVALUATED = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
