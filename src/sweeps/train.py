@@ -13,11 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from sweeps.config.command_line import explain_error, from_saved_run, help_text
+from sweeps.config.defaults import keep_defaults
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import open_rate, quote_rates
 from sweeps.config.resolvers import prepare_hydra
 from sweeps.errors import SweepsError
 from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord
 from sweeps.signals import Interrupted, raising_signals
 from sweeps.sweep.single import at_its_pick, refuse_search_settings, request_of, run_alone
 
@@ -54,6 +56,8 @@ def _run(cfg: DictConfig) -> float | None:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
     if HydraConfig.get().mode == RunMode.RUN:
         refuse_search_settings(overrides)
+        folder = RunPaths(Path(HydraConfig.get().runtime.output_dir))
+        keep_defaults(cfg, RunRecord.kept_defaults(folder), overrides)
     if open_rate(cfg) is not None:
         cfg, overrides = at_its_pick(cfg, overrides)
     request = request_of(cfg, overrides)

@@ -3,6 +3,7 @@
 # No "from __future__ import annotations": Hydra runs this module before it is in sys.modules,
 # and a dataclass would look its string annotations up there.
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -58,9 +59,13 @@ class SweepsSweeper(Sweeper):
         from hydra.types import HydraContext
 
         from sweeps.config.composition import Composer
+        from sweeps.runs.paths import SweepPaths
+        from sweeps.runs.record import SweepRecord
 
+        kept = SweepRecord.kept_defaults(SweepPaths(Path(str(config.hydra.sweep.dir))))
         hydra_context = HydraContext(
-            config_loader=Composer(hydra_context.config_loader), callbacks=hydra_context.callbacks
+            config_loader=Composer(hydra_context.config_loader, kept),
+            callbacks=hydra_context.callbacks,
         )
         self.hydra_context = hydra_context
         self.config = config

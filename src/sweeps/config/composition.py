@@ -7,7 +7,6 @@ way in which Hydra sets them.
 
 from __future__ import annotations
 
-import copy
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeps.config.defaults import keep_defaults
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hydra.core.override_parser.types import Override
 
 
@@ -26,10 +29,11 @@ class Composer(ConfigLoader):
 
     Args:
         loader: Hydra's own.
+        kept: Defaults that the sweep keeps from its first start, by dotted key.
     """
 
-    def __init__(self, loader: ConfigLoader) -> None:
-        self._loader = loader
+    def __init__(self, loader: ConfigLoader, kept: Mapping[str, Any] | None = None) -> None:
+        self._loader, self._kept = loader, kept or {}
         self._parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._templates: dict[tuple[str, ...], bytes] = {}
@@ -41,7 +45,7 @@ class Composer(ConfigLoader):
         return getattr(self._loader, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copy.copy, (self._loader,)  # in another process Hydra's own does
+        return Composer, (self._loader, self._kept)  # what it remembers stays here
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
@@ -50,6 +54,7 @@ class Composer(ConfigLoader):
         key = tuple(sweep_overrides)
         if key not in self._composed:
             cfg = self._compose(master_config, [self._parse(item) for item in key], key)
+            keep_defaults(cfg, self._kept, key)
             self._composed[key] = pickle.dumps(cfg)
         config: DictConfig = pickle.loads(self._composed[key])  # noqa: S301 - ours
         return config

@@ -9,11 +9,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.identity import key_of
+from sweeps.config.identity import BEFORE, key_of
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sweeps.runs.paths import RunPaths, SweepPaths
@@ -98,6 +99,13 @@ class RunRecord:
         replace_json(paths.record, _to_json(self))
 
     @classmethod
+    def kept_defaults(cls, paths: RunPaths) -> Mapping[str, Any]:
+        """Returns what stood for the keys that are newer than the run of a folder, if it has one."""
+        record = cls.load(paths)
+        known = BEFORE if record is None else record.params
+        return {key: value for key, value in BEFORE.items() if key not in known}
+
+    @classmethod
     def load(cls, paths: RunPaths) -> RunRecord | None:
         """Returns the record of a run folder, or None where no run has started."""
         fields = _from_json(paths.record)
@@ -120,6 +128,8 @@ class SweepRecord:
         gpus: GPUs that its cells are shared out among; 0 where they train on the CPU.
         best_value: Objective of the best setting, the mean of its seeds, as the ranking said when
             the sweep ended; None where no run has finished.
+        defaults: What newer keys of a config stood at when it first started, for its later cells;
+            None where it is older than all of them.
     """
 
     key: str
@@ -134,6 +144,7 @@ class SweepRecord:
     threads: int | None = None
     gpus: int = 0
     best_value: float | None = None
+    defaults: dict[str, Any] | None = None
     format: int = FORMAT
 
     def save(self, paths: SweepPaths) -> None:
@@ -145,6 +156,14 @@ class SweepRecord:
         """Returns the record of a sweep folder, or None where there is none."""
         fields = _from_json(paths.record)
         return None if fields is None else cls(**fields)
+
+    @classmethod
+    def kept_defaults(cls, paths: SweepPaths) -> Mapping[str, Any]:
+        """Returns what the cells of a sweep folder keep; nothing where there is no sweep yet."""
+        record = cls.load(paths)
+        if record is None:
+            return {}
+        return BEFORE if record.defaults is None else {**BEFORE, **record.defaults}
 
 
 def now_ms() -> int:

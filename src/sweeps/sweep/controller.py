@@ -16,6 +16,7 @@ from sweeps.analysis.ranking import rank
 from sweeps.analysis.report import write_report
 from sweeps.analysis.run_table import csv_table, markdown_table, terminal_table
 from sweeps.config.command_line import command
+from sweeps.config.defaults import present_defaults
 from sweeps.config.parse import search_settings, typed_search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.files import lock_holder, locked, replace_text
@@ -223,6 +224,7 @@ def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) 
         cells=agenda.total,
         threads=threads,
         gpus=facts.gpus if on_gpu(agenda, facts) else 0,
+        defaults=dict(SweepRecord.kept_defaults(paths)) or present_defaults(),
     )
     record.save(paths)
     return record
