@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config.schema import GROUPS
@@ -10,15 +11,21 @@ from sweeps.errors import BadInputError
 from sweeps.search.samplers import ends
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from sweeps.config import Config
     from sweeps.search.dimensions import Dimension
     from sweeps.search.samplers import Proposer
     from sweeps.search.space import Space
 
 
+log = logging.getLogger(__name__)
+
 MOST_SAMPLES = 64
 """Combinations of groups that are checked before a search starts."""
+
+FALLING = ("step", "exponential", "cosine", "linear", "one_cycle")
+"""Schedules of ours under which a run gains most near its end."""
 
 
 def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
@@ -47,6 +54,22 @@ def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
             raise BadInputError(
                 f"search.within={key} is no axis of this search. Allowed: {', '.join(sorted(keys))}."
             )
+
+
+def warn_of_falling(configs: Iterable[Config], pruner: str) -> None:
+    """Warns where early stopping judges runs before their rate has fallen."""
+    targets = [str(config.schedule["_target_"]) for config in configs]
+    names = dict.fromkeys(target.removeprefix("sweeps.schedules.") for target in targets)
+    falling = [name for name in names if name in FALLING]
+    if pruner == "none" or not falling:
+        return
+    log.warning(
+        "search.pruner=%s judges runs early, and under schedule=%s they gain most at the end, those at"
+        " large rates above all: the best may be stopped. To train each run whole, add"
+        " search.pruner=none; to judge later, add search.first=N (reports before the first decision).",
+        pruner,
+        ",".join(falling),
+    )
 
 
 def samples(proposer: Proposer) -> list[list[str]]:

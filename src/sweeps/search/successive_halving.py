@@ -1,14 +1,14 @@
 """Successive halving that continues what it has stopped.
 
 Every trial is stopped at the first rung; of those that have come to a rung the best 1 in `factor` go on
-to the next, from their checkpoints. `asha` decides with those that are there already (Li et al. 2020, "A
-System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934, algorithm 2), `halving` waits
-until all are there (Jamieson and Talwalkar 2016, arXiv:1502.07943). Optuna's pruner of this name never
-takes a stopped trial up again.
+to the next, from their checkpoints. `asha` decides with those that are there already: whenever one that
+has not gone on is among the best, it does, else a new trial starts (Li et al. 2020, "A System for
+Massively Parallel Hyperparameter Tuning", arXiv:1810.05934, algorithm 2). `halving` waits until all are
+there (Jamieson and Talwalkar 2016, arXiv:1502.07943). Optuna's pruner of this name never takes a stopped
+trial up again.
 
-While trials are still proposed, `asha` decides at the first rung once factor**3 have come there, at the
-second once factor**2 have. A sampler that learns proposes better and better ones: the best third of
-the first few is not among the best for long, and would be trained for nothing.
+The papers' searches have no last trial. Ours do, so where fewer than `factor` come to a rung the best of
+them goes on once nothing more can come: a search ends with a whole run.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ class SuccessiveHalving:
         out: set[int] = set()
         settled = not more
         rungs = sorted({rung for trial in members for rung in self.rungs(trial)})
-        for index, rung in enumerate(rungs):
+        for rung in rungs:
             coming = [t for t in members if rung in self.rungs(t) and t.number not in out]
             here = [t for t in coming if rung in t.reports or t.state == "diverged"]
             settled = settled and all(t.over or rung in t.reports for t in coming)
             count = len(here) // self.factor
             if settled:
                 count = max(1, count)
-            elif self.wait or (more and len(here) < self.factor ** max(1, 3 - index)):
+            elif self.wait:
                 count = 0
             ranked = sorted(here, key=lambda t: (-t.best(rung), t.number))
             chosen = [t for t in ranked[:count] if t.state not in ("diverged", "failed")]

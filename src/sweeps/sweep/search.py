@@ -15,7 +15,7 @@ from sweeps.runs.metrics import maximised, read_points
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import now_ms
 from sweeps.runs.resume import close_orphan
-from sweeps.search.checks import refuse_search, samples
+from sweeps.search.checks import refuse_search, samples, warn_of_falling
 from sweeps.search.pruners import NeverStop, stopping
 from sweeps.search.samplers import Proposer, is_fixed
 from sweeps.search.space import bare
@@ -94,6 +94,7 @@ class SearchAgenda:
 
     def open(self, facts: Facts) -> str:
         """Takes up the trials of earlier commands."""
+        warn_of_falling((cell.config for cell in self.samples), self._config.search["pruner"])
         for paths in self._folders():
             if lock_holder(paths.lock) is not None:  # a run whose controller was killed ends soon
                 with locked(paths.lock, wait_s=ORPHAN_WAIT_S):

@@ -110,6 +110,32 @@ def test_a_search_read_from_its_folders_goes_on_as_if_it_had_not_ended(
     assert play(parts) == order
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (
+            ["search=asha", "schedule=cosine"],
+            "search.pruner=asha judges runs early, and under schedule=c",
+        ),
+        (
+            ["search=halving", "schedule=constant,one_cycle,linear"],
+            "schedule=one_cycle,linear they",
+        ),
+        (["search=asha", "schedule=constant,plateau"], None),
+        (["search=random", "schedule=cosine"], None),
+    ],
+)
+def test_early_stopping_under_a_rate_that_falls_is_warned_of(
+    context: HydraContext,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    typed: list[str],
+    named: str | None,
+) -> None:
+    agenda(context, tmp_path, LISTED, "epochs=9", *typed).open(NO_FACTS)
+    assert (named in caplog.text) if named else not caplog.text
+
+
 def test_a_fixed_setting_that_is_typed_anew_starts_another_search(
     context: HydraContext, tmp_path: Path
 ) -> None:
