@@ -15,6 +15,7 @@ from sweeps.files import replace_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sweeps.analysis.measures import Measures, Wanted
     from sweeps.analysis.ranking import Comparison
     from sweeps.runs.results import Collection
 
@@ -44,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--experiment", help="compare runs of this MLflow experiment")
     add("--filter", default="", help="with MLflow's filter, such as \"params.model = 'mlp'\"")
+    add("--axis", help="measure each value of this setting at its own best (optimizer)")
+    add("--target", help="time to it: a value of the objective, or METRIC=VALUE")
+    add("--workloads", help="settings that tell workloads apart: data, model or data,model")
+    add("--export-algoperf", type=Path, metavar="DIR", help="write logs for AlgoPerf's scoring")
     add("--html", type=Path, metavar="FILE", help="write the report, one file that works offline")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -62,18 +67,43 @@ def _compare(options: argparse.Namespace) -> None:
             f"{f' {said}' if said else ''} Train some: python -m sweeps.train -m lr=0.1,0.01"
         )
     from sweeps.analysis import tables as listing
+    from sweeps.analysis.measures import measure
     from sweeps.analysis.ranking import compare
 
     comparison = compare(collection)
+    measures = measure(comparison, _wanted(options))
     if options.json:
-        sys.stdout.write(listing.as_json(comparison))
+        sys.stdout.write(listing.as_json(comparison, measures))
     elif options.csv:
         sys.stdout.write(listing.as_csv(comparison))
     else:
-        sys.stdout.write(f"{listing.terminal(comparison)}\n")
+        sys.stdout.write(f"{listing.terminal(comparison, measures)}\n")
     if options.html is not None:
-        _write_html(comparison, options)
+        _write_html(comparison, measures, options)
+    if options.export_algoperf is not None:
+        _export(measures, options.export_algoperf)
     sys.stdout.flush()
+
+
+def _wanted(options: argparse.Namespace) -> Wanted:
+    from sweeps.analysis.measures import Wanted
+    from sweeps.analysis.time_to_target import read_target
+
+    metric, target = ("", None) if options.target is None else read_target(options.target)
+    keys = tuple(key for key in (options.workloads or "").split(",") if key)
+    if not keys and options.export_algoperf is not None:
+        from sweeps.analysis.workloads import WORKLOAD_KEYS
+
+        keys = WORKLOAD_KEYS
+    return Wanted(axis=options.axis, metric=metric, target=target, workloads=keys)
+
+
+def _export(measures: Measures, folder: Path) -> None:
+    from sweeps.analysis.algoperf import export
+
+    assert measures.suite is not None
+    trials = export(measures.suite, folder)
+    print(f"AlgoPerf logs: {folder} ({trials} trials)", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _asked(options: argparse.Namespace) -> str:
@@ -81,14 +111,15 @@ def _asked(options: argparse.Namespace) -> str:
     return f"the experiment {_sources(options).experiment}{filtered}"
 
 
-def _write_html(comparison: Comparison, options: argparse.Namespace) -> None:
-    from sweeps.analysis.figures import figures
+def _write_html(comparison: Comparison, measures: Measures, options: argparse.Namespace) -> None:
     from sweeps.analysis.html import html_report
+    from sweeps.analysis.measure_figures import pictures
 
     title = ", ".join(sweep.name for sweep in comparison.sweeps) or _asked(options)
     report = html_report(
         comparison,
-        [figures(part) for part in comparison.parts],
+        pictures(comparison, measures),
+        measures=measures,
         title=title,
         beside=options.html.absolute().parent,
         tracking_uri=_sources(options).tracking_uri,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import SEED
+from sweeps.analysis.cautions import cautions
 from sweeps.analysis.format import show, show_behind, show_estimate, show_p
 from sweeps.analysis.sensitivity import Ladder, improving
 from sweeps.config.identity import key_of
@@ -56,7 +57,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
         return Answer(about, (_nothing(part), *_failures(part)))
     equal = _are_equal(part, best)
     lines = [_equal(part, best)] if equal else [_winner(part, best), _verdict(part, best)]
-    lines += _pruned(part)
+    lines += [*_pruned(part), *cautions(part, part.line_axis)]
     axis = part.numeric_axis
     commands = []
     if axis is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.analysis import measure_tables
 from sweeps.analysis.answer import answers
 from sweeps.analysis.axes import differing, in_order
 from sweeps.analysis.format import show
@@ -15,19 +16,24 @@ from sweeps.analysis.tables import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sweeps.analysis.confusion import Confusion
     from sweeps.analysis.figures import Figure
+    from sweeps.analysis.measures import Measures, PartMeasures
     from sweeps.analysis.ranking import Comparison, Part
     from sweeps.runs.results import RunResult
 
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_VALUES = 12
+MOST_CLASSES = 30
+"""A larger confusion matrix fits no page; the accuracies by class still do."""
 
 
 def html_report(
     comparison: Comparison,
     pictures: Sequence[Sequence[Figure]],
     *,
+    measures: Measures,
     title: str,
     beside: Path,
     tracking_uri: str = "",
@@ -37,37 +43,81 @@ def html_report(
     Args:
         comparison: What to report.
         pictures: The figures of each part.
+        measures: Of each part, and over the workloads.
         title: Names of the sweeps.
         beside: The folder the file will lie in; links to run folders start from there.
         tracking_uri: A server's address, for links to its pages.
     """
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     server = tracking_uri.rstrip("/") if tracking_uri.startswith(("http://", "https://")) else ""
     parts = [
         {
             "answer": answer,
-            "figures": [(Markup(f.svg), f.caption, f.wide) for f in figures],  # noqa: S704 - matplotlib's
+            "figures": _shown(figures),
+            "measures": _measured(measured),
             "table": table(part),
             "runs": [_run_row(run, part, beside, server) for run in part.runs],
             "run_titles": _run_titles(part),
         }
-        for part, answer, figures in zip(
-            comparison.parts, answers(comparison), pictures, strict=True
+        for part, answer, figures, measured in zip(
+            comparison.parts, answers(comparison), pictures, measures.parts, strict=True
         )
     ]
     return environment.from_string(TEMPLATE.read_text()).render(
         title=title,
         notices=comparison.notices,
         parts=parts,
+        suite=_suite(measures),
         sweeps=comparison.sweeps,
         differences=_differences(comparison.runs),
         shared=_shared(comparison.runs),
         about=_about(comparison.runs),
         data=_data(comparison.runs),
     )
+
+
+def _shown(figures: Sequence[Figure]) -> list[tuple[Any, str, bool]]:
+    from markupsafe import Markup
+
+    return [(Markup(f.svg), f.caption, f.wide) for f in figures]  # noqa: S704 - matplotlib's
+
+
+def _measured(part: PartMeasures) -> dict[str, Any]:
+    return {
+        "title": measure_tables.title(part),
+        "lines": part.lines,
+        "table": measure_tables.table(part),
+        "classes": _classes(part.confusion) if part.confusion else None,
+    }
+
+
+def _suite(measures: Measures) -> dict[str, Any] | None:
+    from sweeps.analysis.measure_figures import profile_figure
+
+    suite = measures.suite
+    if suite is None:
+        return None
+    return {
+        "title": measure_tables.suite_title(suite),
+        "table": measure_tables.suite_table(suite),
+        "figures": _shown([profile_figure(suite)]),
+    }
+
+
+def _classes(found: Confusion) -> dict[str, Any]:
+    """Returns the confusion matrix with the shade of each cell, its share of the true class."""
+    rows = []
+    for index, (name, counts) in enumerate(zip(found.classes, found.counts, strict=True)):
+        total = sum(counts) or 1
+        cells = [
+            (count or "", round(count / total, 3), at == index) for at, count in enumerate(counts)
+        ]
+        accuracy = found.accuracies[index]
+        rows.append((name, cells, "-" if accuracy is None else f"{accuracy:.3f}"))
+    whole = len(found.classes) <= MOST_CLASSES
+    return {"names": found.classes, "rows": rows, "runs": found.runs, "whole": whole}
 
 
 def _run_titles(part: Part) -> list[str]:

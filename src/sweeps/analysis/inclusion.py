@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sweeps.analysis.axes import number
 from sweeps.analysis.contenders import value_of
 from sweeps.analysis.format import show
+from sweeps.analysis.probability_of_improvement import MEANINGFUL, probability_of_improvement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ correction of the first steps, which a schedule of the rate takes up."""
 
 
 def under_tuned(part: Part, found: Sequence[Contender]) -> list[str]:
-    """Returns a sentence for each optimizer that is behind a special case of itself.
+    """Returns a sentence for each optimizer that loses to a special case of itself.
 
     Args:
         part: What ranks them.
@@ -49,7 +50,7 @@ def under_tuned(part: Part, found: Sequence[Contender]) -> list[str]:
     for place, general in enumerate(found):
         for special in found[:place]:
             how = SPECIAL_CASES.get(kind(general), {}).get(kind(special))
-            if how is not None and _behind(part, general.best, special.best):
+            if how is not None and _loses(part, general.best, special.best):
                 said.append(_sentence(general, special, how))
                 break  # the best of its special cases says most
     return said
@@ -68,10 +69,13 @@ def kind(contender: Contender) -> str:
     return "nesterov" if value_of(best, "optimizer.nesterov") == "true" else "momentum"
 
 
-def _behind(part: Part, general: Setting | None, special: Setting | None) -> bool:
+def _loses(part: Part, general: Setting | None, special: Setting | None) -> bool:
+    """Returns whether the special case has the better mean and is better in most of the seeds."""
     if general is None or special is None or general.result is None or special.result is None:
         return False
-    return part.sign * (special.result.mean - general.result.mean) > 0
+    found = probability_of_improvement(special.values, general.values, sign=part.sign)
+    ahead = part.sign * (special.result.mean - general.result.mean) > 0
+    return ahead and found is not None and found.value >= MEANINGFUL
 
 
 def _sentence(general: Contender, special: Contender, how: str) -> str:

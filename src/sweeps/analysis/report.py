@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.ranking import compare
-from sweeps.files import replace_text
+from sweeps.files import replace_json, replace_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,19 +59,25 @@ def write_report(paths: SweepPaths, collection: Collection) -> ReportSummary | N
 
 def _write_report(paths: SweepPaths, collection: Collection) -> ReportSummary:
     from sweeps.analysis.answer import answers
-    from sweeps.analysis.figures import figures
     from sweeps.analysis.html import html_report
+    from sweeps.analysis.measure_figures import pictures
+    from sweeps.analysis.measure_tables import points
+    from sweeps.analysis.measures import measure
     from sweeps.analysis.tables import markdown
 
     comparison = compare(collection)
-    pictures = [figures(part) for part in comparison.parts]
-    report = html_report(comparison, pictures, title=paths.folder.name, beside=paths.folder)
+    measures = measure(comparison)
+    drawn = pictures(comparison, measures)
+    report = html_report(
+        comparison, drawn, measures=measures, title=paths.folder.name, beside=paths.folder
+    )
+    replace_json(paths.measures, {"points": points(measures)})
     note = markdown(comparison)
     files = [paths.report, paths.note]
     paths.figures.mkdir(exist_ok=True)
-    for number, part in enumerate(pictures, start=1):
+    for number, part in enumerate(drawn, start=1):
         for figure in part:
-            prefix = f"{number}_" if len(pictures) > 1 else ""
+            prefix = f"{number}_" if len(drawn) > 1 else ""
             files.append(paths.figures / f"{prefix}{figure.name}.svg")
             replace_text(files[-1], figure.as_file())
     replace_text(paths.report, report)

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from sweeps.analysis import measure_tables
 from sweeps.analysis.answer import answers
 from sweeps.analysis.format import (
     markdown_table,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rich.bar import Bar
 
+    from sweeps.analysis.measures import Measures
     from sweeps.analysis.ranking import Comparison, Part, Setting
 
 
@@ -74,17 +76,21 @@ def table(part: Part) -> tuple[list[str], list[list[str]]]:
     return [*titles, "against the best", "seconds", "outcome"], rows
 
 
-def terminal(comparison: Comparison) -> str:
-    """Returns the answer, the ranking and a compact chart for a terminal."""
+def terminal(comparison: Comparison, measures: Measures | None = None) -> str:
+    """Returns the answer, the ranking with a compact chart and the measures for a terminal."""
     blocks = []
     if comparison.notices:
         blocks.append("\n".join(visible(notice) for notice in comparison.notices))
-    for answer, part in zip(answers(comparison), comparison.parts, strict=True):
+    of_parts = measures.parts if measures is not None else (None,) * len(comparison.parts)
+    for answer, part, measured in zip(answers(comparison), comparison.parts, of_parts, strict=True):
         lines = [f"{answer.about}:"] if answer.about else []
         lines += [visible(line) for line in answer.lines]
         for command in answer.commands:
             lines += [f"  {command.purpose}:", f"    {visible(command.line)}"]
         blocks += ["\n".join(lines), _terminal_table(part)]
+        blocks += [measure_tables.terminal(measured)] if measured is not None else []
+    if measures is not None and measures.suite is not None:
+        blocks.append(measure_tables.suite_terminal(measures.suite))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -122,8 +128,8 @@ def as_csv(comparison: Comparison) -> str:
     return file.getvalue()
 
 
-def as_json(comparison: Comparison) -> str:
-    """Returns everything for scripts: answers, commands, notices and every setting with its runs."""
+def as_json(comparison: Comparison, measures: Measures | None = None) -> str:
+    """Returns everything for scripts: answers, commands, notices, every setting and the measures."""
     said = [
         {
             "about": answer.about,
@@ -135,6 +141,7 @@ def as_json(comparison: Comparison) -> str:
         for answer, part in zip(answers(comparison), comparison.parts, strict=True)
     ]
     content = {"answers": said, "notices": comparison.notices, "ranking": _records(comparison)}
+    content |= measure_tables.as_json(measures) if measures is not None else {}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

@@ -113,7 +113,9 @@ class Pusher:
             # The answer before the command: MLflow cuts a long note at its end.
             note = f"{said.read_text()}\n\n`{record.command}`"
             tags = {"mlflow.note.content": f"{self._share_view(record, run_id, cells)}\n\n{note}"}
-        self._store.log(run_id, points=_summary(record, cells), tags=tags)
+        self._store.log(
+            run_id, points=_summary(record, cells) + _measures(paths, record), tags=tags
+        )
         self._store.end_run(run_id, record.status, record.ended_ms or record.started_ms)
         replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
 
@@ -249,6 +251,13 @@ def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, A
     return [
         {"key": key, "value": value, "step": 0, "time_ms": time_ms} for key, value in values.items()
     ]
+
+
+def _measures(paths: SweepPaths, sweep: SweepRecord) -> list[dict[str, Any]]:
+    """Returns what the report has measured, see `sweeps.reporting.measures`."""
+    time_ms = sweep.ended_ms or sweep.started_ms
+    found = (read_json(paths.measures) or {}).get("points", [])
+    return [{**point, "time_ms": time_ms} for point in found]
 
 
 def _trial_tags(paths: RunPaths) -> dict[str, str]:

@@ -21,6 +21,8 @@ from sweeps.analysis.answer import Answer, answers
 from sweeps.analysis.axes import find_axes, in_order
 from sweeps.analysis.figures import figures
 from sweeps.analysis.html import html_report
+from sweeps.analysis.measure_figures import pictures
+from sweeps.analysis.measures import measure
 from sweeps.analysis.ranking import Comparison, compare, rank
 from sweeps.analysis.statistics import compare_paired, estimate
 from sweeps.analysis.training_time import training_seconds
@@ -108,6 +110,10 @@ def test_the_answer_of_a_grid() -> None:
             "A tie: 1 of the 4 others cannot be told from it (paired t-test over 3 seeds, Holm's"
             " correction for 4 comparisons). The nearest, optimizer=adam lr=0.1, is 0.0100 behind"
             " (p = 0.23); about 15 seeds would settle it."
+        ),
+        (
+            "Unequal budgets: optimizer=adam 4, optimizer=sgd 2 trials. More trials find a better best"
+            " by chance alone."
         ),
         (
             "optimizer=adam: best at lr=0.01 (0.9600 ± 0.0248); good from 0.01 to 0.1, a factor of"
@@ -266,7 +272,7 @@ def test_a_rate_that_makes_no_difference_for_one_optimizer_has_no_edge_there() -
         run(0.9, optimizer="adam", lr=0.1, seed=0),
         run(0.8, optimizer="adam", lr=0.01, seed=0),
     ]
-    assert answer(runs).lines[2:] == (
+    assert answer(runs).lines[3:] == (
         "optimizer=adam: best at lr=0.1 (0.9000).",
         (
             "optimizer=sgd: lr makes no difference from 0.01 to 0.1 (0.5000);"
@@ -509,8 +515,9 @@ class Text(HTMLParser):
 
 
 def report(found: Comparison) -> str:
-    pictures = [figures(part) for part in found.parts]
-    return html_report(found, pictures, title="study", beside=Path.cwd())
+    measured = measure(found)
+    drawn = pictures(found, measured)
+    return html_report(found, drawn, measures=measured, title="study", beside=Path.cwd())
 
 
 def test_the_report_needs_nothing_else() -> None:
@@ -518,7 +525,7 @@ def test_the_report_needs_nothing_else() -> None:
     assert content.index("Best: optimizer=adam lr=0.01") < content.index("<svg")
     parsed = Text()
     parsed.feed(content)
-    assert parsed.tags.count("svg") == 2
+    assert parsed.tags.count("svg") == 3
     assert not {"link", "img", "iframe"} & set(parsed.tags)
     loaded = [v for k, v in parsed.attributes if k in ("src", "xlink:href", "href") and v]
     assert [value for value in loaded if not value.startswith(("#", "data:"))] == []
