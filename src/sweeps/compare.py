@@ -91,17 +91,15 @@ def _wanted(options: argparse.Namespace) -> Wanted:
 
     metric, target = ("", None) if options.target is None else read_target(options.target)
     keys = tuple(key for key in (options.workloads or "").split(",") if key)
-    if not keys and options.export_algoperf is not None:
-        from sweeps.analysis.workloads import WORKLOAD_KEYS
-
-        keys = WORKLOAD_KEYS
-    return Wanted(axis=options.axis, metric=metric, target=target, workloads=keys)
+    export = options.export_algoperf is not None
+    return Wanted(options.axis, metric, target, workloads=keys, export=export)
 
 
 def _export(measures: Measures, folder: Path) -> None:
     from sweeps.analysis.algoperf import export
 
-    assert measures.suite is not None
+    if measures.suite is None:
+        raise BadInputError("--export-algoperf needs another --axis than data.")
     trials = export(measures.suite, folder)
     print(f"AlgoPerf logs: {folder} ({trials} trials)", file=sys.stderr)  # noqa: T201 - as above
 

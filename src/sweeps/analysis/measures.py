@@ -47,13 +47,15 @@ class Wanted:
         axis: Whose values are compared; None for the optimizer, or another axis of words.
         metric: Of the target; '' for the objective.
         target: The value to come to; None for the usual one.
-        workloads: The settings that tell workloads apart; none for data, where it varies.
+        workloads: The settings that tell workloads apart; none for data and model, where data varies.
+        export: Whether the workloads are needed even where data does not vary.
     """
 
     axis: str | None = None
     metric: str = ""
     target: float | None = None
     workloads: tuple[str, ...] = ()
+    export: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,25 +170,26 @@ def _target(part: Part, found: Sequence[Contender], wanted: Wanted) -> Target | 
 
 def _suite(comparison: Comparison, wanted: Wanted) -> Suite | None:
     varying = differing(comparison.runs)
-    keys = wanted.workloads
-    if not keys and "data" in varying:  # models are a choice to win, unless each has its own data
-        keys = tuple(key for key in WORKLOAD_KEYS if key in varying)
-    if not keys:
-        return None
     axis = wanted.axis
     if axis is None:
         axis = USUAL_AXIS if USUAL_AXIS in varying else usual_axis(comparison.parts[0])
-    if axis in keys:
-        if not wanted.workloads:
-            return None
+    if axis in wanted.workloads:
         raise BadInputError(
-            f"--workloads {','.join(keys)}: {axis} is what is compared. Name another --axis, or"
-            " other workloads."
+            f"--workloads {','.join(wanted.workloads)}: {axis} is what is compared. Name another"
+            " --axis, or other workloads."
         )
+    keys = wanted.workloads
+    # Models are a choice to win, unless each has its own data.
+    if not keys and (wanted.export or "data" in varying):
+        keys = tuple(key for key in WORKLOAD_KEYS if key != axis)
+    if not keys or axis == "data":
+        return None
     target = None
     if wanted.target is not None:
         target = Target(wanted.metric or comparison.parts[0].objective, wanted.target)
-    return find_suite(comparison, axis, keys, target)
+    suite = find_suite(comparison, axis, keys, target)
+    asked = wanted.workloads or wanted.export
+    return suite if asked or len(suite.values) > 1 else None
 
 
 def _check(comparison: Comparison, wanted: Wanted) -> None:

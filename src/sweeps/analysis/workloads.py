@@ -119,7 +119,8 @@ def find_suite(
         groups: dict[str, list[Setting]] = defaultdict(list)
         for setting in part.settings:
             if value_of(setting, axis) != ABSENT:
-                groups[" ".join(value_of(setting, key) for key in keys)].append(setting)
+                chosen = [value_of(setting, key) for key in keys]
+                groups[" ".join(value for value in chosen if value != ABSENT)].append(setting)
         for name, settings in groups.items():
             workloads.append(_workload(name, part, contenders(settings, axis), target))
     workloads.sort(key=lambda workload: workload.name)
