@@ -9,14 +9,28 @@ import math
 import os
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import IO, BinaryIO
+
+
+def expanded(typed: str) -> Path:
+    """Returns a path as it was typed, with a ~ at its start replaced.
+
+    Raises:
+        BadInputError: There is no such user, or this one has no home folder.
+    """
+    try:
+        return Path(typed).expanduser()
+    except RuntimeError:
+        raise BadInputError(
+            f"{typed} starts in a home folder that there is none of. Type the whole path."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ SAMPLERS = ("tpe", "random", "grid", "gp", "qmc")
 PRUNERS = ("none", "asha", "halving", "hyperband", "median")
 RISING = ("sweeps.schedules.one_cycle", "sweeps.schedules.range_test")
 """Schedules that begin with a way up of their own."""
+RESIZES = ("squash", "crop", "pad")
 MOST_THREADS = 1024
 
 
@@ -162,6 +163,7 @@ def _check_source(data: dict[str, Any]) -> None:
         raise BadInputError(f"data.classes={data['classes']} must be 2 or more.")
     if data.get("noise", 0) < 0:
         raise BadInputError(f"data.noise={data['noise']} must be 0 or more.")
+    _one_of("data.resize", data.get("resize", RESIZES[0]), RESIZES)
     if data.get("root") == "":
         raise BadInputError("data.root is empty; type data.root=FOLDER.")
 

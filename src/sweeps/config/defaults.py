@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 def present_defaults() -> dict[str, Any]:
-    """Returns what the keys that are newer than some saved runs stand at today."""
+    """Returns what the keys that are newer than some saved runs stand at today, for every choice."""
     shipped = OmegaConf.create(shipped_values())
-    return {key: OmegaConf.select(shipped, key) for key in BEFORE}
+    missing = object()
+    found = {key: OmegaConf.select(shipped, key, default=missing) for key in BEFORE}
+    return {key: value for key, value in found.items() if value is not missing}
 
 
 def keep_defaults(cfg: DictConfig, kept: Mapping[str, Any], overrides: Iterable[str]) -> None:
@@ -32,6 +34,7 @@ def keep_defaults(cfg: DictConfig, kept: Mapping[str, Any], overrides: Iterable[
     typed = set(map(key_of, overrides))
     present = present_defaults() if kept else {}
     with read_write(cfg):
-        for key, value in kept.items():
-            if key not in typed and OmegaConf.select(cfg, key) == present[key] != value:
-                OmegaConf.update(cfg, key, value)
+        for key, value in present.items():
+            before = kept.get(key, value)
+            if key not in typed and OmegaConf.select(cfg, key) == value != before:
+                OmegaConf.update(cfg, key, before)

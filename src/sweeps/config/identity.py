@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.schema import GROUPS
+from sweeps.config.schema import GROUPS, TARGETS
 from sweeps.config.trust import find_targets
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ BEFORE: dict[str, Any] = {
     "data.val_split": "random",
     "shuffle": True,
     "pick": "best",
+    "data.resize": "squash",
 }
 """What runs had before there was such a key, which their identity does not name."""
 
@@ -99,6 +100,8 @@ def flatten(config: Config) -> dict[str, Any]:
 
 def _named(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the values without the later keys that are what they were before."""
+    if prefix and values.get("_target_") not in TARGETS:
+        return values  # a person's own component may have an argument of that name
     later = BEFORE.items()
     return {key: value for key, value in values.items() if (f"{prefix}{key}", value) not in later}
 

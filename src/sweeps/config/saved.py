@@ -127,7 +127,9 @@ def with_defaults(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     shipped = shipped_values()
     for path, value in BEFORE.items():
         group, _, key = path.rpartition(".")
-        (shipped[group] if group else shipped)[key] = value
+        common = shipped[group] if group else shipped
+        if key in common:
+            common[key] = value
     added = [key for key in shipped if key not in values and key not in NOT_IDENTITY]
     complete = {key: shipped[key] for key in added} | values
     for group in GROUPS:

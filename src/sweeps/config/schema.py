@@ -160,6 +160,7 @@ class ImageFolder(DataConfig):
     root: str = MISSING
     image_size: int = MISSING
     test_fraction: float = MISSING
+    resize: str = "squash"  # runs made before there was this key
 
 
 @dataclass

@@ -27,7 +27,7 @@ class Batches:
     Args:
         split: The images; they are moved to the device once.
         batch_size: Images a batch; the last batch of an epoch may be smaller.
-        mean: Subtracted per channel, in 0..1 units, or None to leave pixels in 0..1.
+        mean: Subtracted per channel, of bytes as shares of 255, or None to leave pixels as they are.
         std: Divides per channel after that.
         crop: Pixels of zero padding for a random crop, 0 for none.
         flip: Whether half of the images are mirrored left to right.
@@ -56,8 +56,8 @@ class Batches:
         channels = split.images.shape[-1]
         offset = torch.tensor(mean if mean is not None else [0.0] * channels)
         spread = torch.tensor(std if std is not None else [1.0] * channels)
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        self._scale = (1 / (255 * spread)).view(1, -1, 1, 1).to(device)
+        # (x / 255 - mean) / std as one multiplication and one addition; floats are not divided.
+        self._scale = (1 / (split.full_scale * spread)).view(1, -1, 1, 1).to(device)
         self._shift = (-offset / spread).view(1, -1, 1, 1).to(device)
 
     @property
@@ -91,7 +91,8 @@ class Batches:
         return torch.randperm(len(self._split), generator=generator(self._seed, "order", epoch))
 
     def _as_input(self, images: Tensor) -> Tensor:
-        pixels = images.permute(0, 3, 1, 2).float()
+        # A copy of floats too: they may be the split's own.
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32, copy=True)
         if self._device.type == "mps":  # https://github.com/pytorch/pytorch/issues/175190
             pixels = pixels.contiguous()
         return pixels.mul_(self._scale).add_(self._shift)

@@ -15,7 +15,7 @@ import torch
 
 from sweeps.data.dataset import Source, Split
 from sweeps.errors import BadInputError
-from sweeps.files import locked
+from sweeps.files import expanded, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels")
+"""The last two only of a source with validation images of its own."""
 
 
 def cached(key: dict[str, Any], make: Callable[[], Source]) -> Source:
@@ -62,20 +63,17 @@ def _read(folder: Path) -> Source | None:
         meta = json.loads((folder / "meta.json").read_text())
         # Mode "c" shares pages between processes; nobody writes to them.
         arrays = [
-            torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in ARRAYS
+            torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+            for name in ARRAYS[: len(meta["shapes"])]
         ]
         if [list(array.shape) for array in arrays] != meta["shapes"]:
             raise ValueError("shapes differ")
+        train, test, *val = map(Split, arrays[::2], arrays[1::2])
+        return Source(train, test, tuple(meta["classes"]), meta["digest"], *val)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         log.warning("The cache folder %s is damaged (%s); making it again.", folder, error)
         shutil.rmtree(folder)
         return None
-    return Source(
-        Split(arrays[0], arrays[1]),
-        Split(arrays[2], arrays[3]),
-        tuple(meta["classes"]),
-        meta["digest"],
-    )
 
 
 def _write(folder: Path, source: Source) -> None:
@@ -83,9 +81,10 @@ def _write(folder: Path, source: Source) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        train, test = source.train.contiguous(), source.test.contiguous()
-        tensors = (train.images, train.labels, test.images, test.labels)
-        for name, tensor in zip(ARRAYS, tensors, strict=True):
+        splits = [source.train, source.test, *([] if source.val is None else [source.val])]
+        whole = [split.contiguous() for split in splits]
+        tensors = [tensor for split in whole for tensor in (split.images, split.labels)]
+        for name, tensor in zip(ARRAYS, tensors, strict=False):
             np.save(temporary / f"{name}.npy", tensor.numpy())
         meta = {
             "classes": source.classes,
@@ -101,6 +100,13 @@ def _write(folder: Path, source: Source) -> None:
 def cache_dir() -> Path:
     """Returns the folder of decoded and downloaded data sets: SWEEPS_CACHE, or the user's cache."""
     if configured := os.environ.get("SWEEPS_CACHE"):
-        return Path(configured).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sweeps"
+        return expanded(configured).absolute()
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return expanded(base) / "sweeps"
+    try:
+        return Path.home() / ".cache" / "sweeps"
+    except RuntimeError:
+        raise BadInputError(
+            "This user has no home folder for the cache of decoded images. Name a folder for it with the"
+            " environment variable SWEEPS_CACHE, such as SWEEPS_CACHE=/tmp/cache."
+        ) from None

@@ -1,4 +1,4 @@
-"""One in-memory form for every data set: uint8 images, labels, class names, a content digest."""
+"""One in-memory form for every data set: images, labels, class names, a content digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Split:
     """Images and their classes, or a choice of images that others choose from too.
 
     Attributes:
-        images: uint8, (n, h, w, c); with `indices` those of the split are among them.
+        images: (n, h, w, c), uint8 for shares of 255, or float32 for the values themselves; with
+            `indices` those of the split are among them.
         labels: int64, (m,), class indices of the split's own images; m is n without `indices`.
         indices: int64, (m,), the places of the split's images in `images`; None for all, as they are.
     """
@@ -33,6 +34,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def full_scale(self) -> int:
+        """The stored number that stands for 1: bytes are shares of 255, floats are themselves."""
+        return 255 if self.images.dtype == torch.uint8 else 1
 
     def take(self, chosen: Tensor) -> Split:
         """Returns some images of the split, which stay where they are in memory."""
@@ -83,17 +89,19 @@ class Source:
         test: The test images.
         classes: Class names, by index.
         digest: 32 hexadecimal digits of a SHA-256 over the content.
+        val: The validation images, where its makers chose some.
     """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     digest: str
+    val: Split | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set ready for training; mean and std are per channel, for pixels in 0..1."""
+    """A data set ready for training; mean and std are per channel, of bytes as shares of 255."""
 
     train: Split
     val: Split | None
@@ -110,9 +118,9 @@ class Dataset:
         return channels, height, width
 
 
-def digest(train: Split, test: Split, classes: tuple[str, ...]) -> str:
+def digest(train: Split, test: Split, classes: tuple[str, ...], val: Split | None = None) -> str:
     """Returns 32 hexadecimal digits that change with any pixel, label or class name."""
-    parts = [train.contiguous(), test.contiguous()]
+    parts = [split.contiguous() for split in (train, test, val) if split is not None]
     sha = hashlib.sha256(repr((classes, *(part.images.shape for part in parts))).encode())
     for split in parts:
         sha.update(split.images.contiguous().numpy().data)
@@ -128,33 +136,40 @@ def prepare(
     limit: int | None,
     seed: int,
 ) -> Dataset:
-    """Splits off the validation images and measures the training pool.
+    """Splits off the validation images, unless the source has its own, and measures the pool.
 
     Args:
         source: The data set.
         val_fraction: Share of the training pool held out for validation; the choice follows `seed`.
+            Above 0 the source's own validation images are taken instead; 0 is no validation at all.
         val_split: 'stratified' holds out that share of every class, 'random' of all images at once.
-        limit: At most so many images of the pool and of the test images, the same for every seed.
+        limit: At most so many images of the pool and of the others, the same for every seed.
         seed: The run's seed.
 
     Raises:
         BadInputError: Nothing would be left to train or to validate on.
     """
     pool, test = _limited(source.train, limit), _limited(source.test, limit)
-    held_out = round(len(pool) * val_fraction)
-    if (val_fraction > 0 and held_out == 0) or held_out >= len(pool):
-        raise BadInputError(
-            f"data.val_fraction={val_fraction} of {len(pool)} training images leaves"
-            f" {len(pool) - held_out} to train and {held_out} to validate on; change it or data.limit."
-        )
     train, val = pool, None
-    if held_out:
+    if source.val is not None and val_fraction > 0:
+        val = _limited(source.val, limit)
+    elif (held_out := _held_out(pool, val_fraction)) > 0:
         order = torch.randperm(len(pool), generator=generator(seed, "split"))
         if val_split == "stratified":
             order = stratified(order, pool.labels)
         val, train = pool.take(order[:held_out]), pool.take(order[held_out:])
     mean, std = _statistics(pool)
     return Dataset(train, val, test, source.classes, source.digest, mean, std)
+
+
+def _held_out(pool: Split, val_fraction: float) -> int:
+    held_out = round(len(pool) * val_fraction)
+    if (val_fraction > 0 and held_out == 0) or held_out >= len(pool):
+        raise BadInputError(
+            f"data.val_fraction={val_fraction} of {len(pool)} training images leaves"
+            f" {len(pool) - held_out} to train and {held_out} to validate on; change it or data.limit."
+        )
+    return held_out
 
 
 def stratified(order: Tensor, groups: Tensor) -> Tensor:
@@ -190,10 +205,12 @@ def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
     for images, _ in split.chunks(4096):
-        values = images.reshape(-1, channels).double().div_(255)
+        values = images.reshape(-1, channels).double().div_(split.full_scale)
         total += values.sum(0)
         squares += values.square_().sum(0)
     pixels = len(split) * height * width
     mean = total / pixels
-    std = (squares / pixels - mean**2).clamp_min(1e-8).sqrt()
+    # Values without a scale of their own may all be tiny: what is no contrast is a share of them.
+    size = torch.ones_like(mean) if split.full_scale > 1 else (squares / pixels).clamp_min(1e-30)
+    std = (squares / pixels - mean**2).maximum(1e-8 * size).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())

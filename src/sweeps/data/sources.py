@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from sweeps.data import decoding
 from sweeps.data.cache import cache_dir, cached
 from sweeps.data.dataset import Source, Split, digest
+from sweeps.data.folders import Listing, describe_left_out, list_images
 from sweeps.errors import BadInputError
+from sweeps.files import expanded
 from sweeps.seeding import generator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 DATASETS = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "SVHN")
 
 
@@ -78,7 +79,7 @@ def torchvision_dataset(*, dataset: str, root: str | None) -> Source:
     """
     if dataset not in DATASETS:
         raise BadInputError(f"data.dataset={dataset} must be one of {', '.join(DATASETS)}.")
-    folder = Path(root).expanduser() if root else cache_dir() / "downloads"
+    folder = expanded(root) if root else cache_dir() / "downloads"
     key = {
         "source": "torchvision",
         "dataset": dataset,
@@ -87,64 +88,85 @@ def torchvision_dataset(*, dataset: str, root: str | None) -> Source:
     return cached(key, lambda: _read_torchvision(dataset, folder))
 
 
-def image_folder(*, root: str, image_size: int, test_fraction: float) -> Source:
+def image_folder(
+    *, root: str, image_size: int, test_fraction: float, resize: str = "squash"
+) -> Source:
     """Returns a person's own images, in class folders.
 
+    A val folder is the validation split. Transparent images are laid on white (nearly white ones on
+    black), photos are turned as their EXIF data says, and deep images keep their values, see
+    `sweeps.data.decoding`.
+
     Args:
-        root: Holds train/ and test/ with class folders in each, or the class folders themselves.
-        image_size: Height and width that every image is resized to, in pixels.
+        root: Holds train/ with class folders and beside it val/, test/ or both (in any case, also
+            training/, valid/, validation/, testing/), or the class folders themselves.
+        image_size: Height and width that every image is brought to, in pixels.
         test_fraction: Share of each class held out where there is no test folder.
+        resize: 'squash' to the square, 'crop' the middle square, or 'pad' to one with black.
 
     Raises:
-        BadInputError: The folder is missing, empty, has one class, or holds a broken image.
+        BadInputError: The folder is missing, empty, has one class, or holds broken images.
     """
-    top = Path(root).expanduser()
+    top = expanded(root)
     if not top.is_dir():
         kind = "is a file" if top.exists() else "does not exist"
         raise BadInputError(
             f"data.root={root} {kind}. Type data.root=FOLDER, where FOLDER holds one folder of images"
             " a class, or train/ and test/ with such folders."
         )
-    split = (top / "train").is_dir() and (top / "test").is_dir()
-    listings = (
-        [_list_images(top / part) for part in ("train", "test")] if split else [_list_images(top)]
-    )
-    classes = tuple(listings[0])
-    if split and tuple(listings[1]) != classes:
-        differing = ", ".join(sorted(set(classes) ^ set(listings[1])))
-        raise BadInputError(
-            f"{top}/train and {top}/test must hold the same classes; only one has {differing}."
-        )
-    sha = hashlib.sha256()
-    for listing in listings:
-        for path in (path for paths in listing.values() for path in paths):
-            stat = path.stat()
-            sha.update(
-                f"{path.relative_to(top)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode(
-                    errors="surrogateescape"
-                )
-            )
+    listing = list_images(top)
     key = {
         "source": "image_folder",
-        "files": sha.hexdigest(),
+        "decoding": [decoding.VERSION, version("pillow")],
+        "files": _stamps(top, listing.paths),
         "image_size": image_size,
-        "test_fraction": None if split else test_fraction,
+        "resize": resize,
+        "test_fraction": None if "test" in listing.splits else test_fraction,
     }
-
-    def make() -> Source:
-        parts = [_decode(listing, image_size) for listing in listings]
-        if split:
-            return _source(parts[0], parts[1], classes)
-        return _split_by_class(parts[0], test_fraction, classes)
-
-    return cached(key, make)
+    return cached(key, lambda: _decode_folder(top, listing, image_size, resize, test_fraction))
 
 
-def _source(train: Split, test: Split, classes: tuple[str, ...]) -> Source:
-    return Source(train, test, classes, digest(train, test, classes))
+def _stamps(top: Path, paths: list[Path]) -> str:
+    """Returns a hash that changes when a file comes, goes, or is written."""
+    sha = hashlib.sha256()
+    for path in paths:
+        stat = path.stat()
+        line = f"{path.relative_to(top)}|{stat.st_size}|{stat.st_mtime_ns}\n"
+        sha.update(line.encode(errors="surrogateescape"))
+    return sha.hexdigest()
 
 
-def _split_by_class(everything: Split, test_fraction: float, classes: tuple[str, ...]) -> Source:
+def _decode_folder(
+    top: Path, listing: Listing, image_size: int, resize: str, test_fraction: float
+) -> Source:
+    if +listing.left_out:
+        log.warning("Left out of %s: %s.", top, describe_left_out(+listing.left_out))
+    images = torch.from_numpy(decoding.decode(listing.paths, image_size, resize))
+    splits, start = {}, 0
+    for name, classes in listing.splits.items():
+        labels = [index for index, paths in enumerate(classes.values()) for _ in paths]
+        splits[name] = Split(images[start : start + len(labels)], torch.tensor(labels))
+        start += len(labels)
+    pool, val = splits.get("train", splits.get("all")), splits.get("val")
+    assert pool is not None
+    if "test" in splits:
+        return _source(pool, splits["test"], listing.classes, val)
+    if val is not None:
+        log.warning(
+            "%s has no test folder: %g of each class of train is the test.", top, test_fraction
+        )
+    return _split_by_class(pool, test_fraction, listing.classes, val)
+
+
+def _source(
+    train: Split, test: Split, classes: tuple[str, ...], val: Split | None = None
+) -> Source:
+    return Source(train, test, classes, digest(train, test, classes, val), val)
+
+
+def _split_by_class(
+    everything: Split, test_fraction: float, classes: tuple[str, ...], val: Split | None = None
+) -> Source:
     """Holds out the same share of every class; the choice is fixed, so all runs share the test."""
     train, test = [], []
     for index, name in enumerate(classes):
@@ -160,57 +182,7 @@ def _split_by_class(everything: Split, test_fraction: float, classes: tuple[str,
         test.append(members[:held_out])
         train.append(members[held_out:])
     parts = [everything.take(torch.cat(part).sort().values) for part in (train, test)]
-    return _source(parts[0], parts[1], classes)
-
-
-def _list_images(folder: Path) -> dict[str, list[Path]]:
-    listing = {
-        child.name: sorted(
-            path for path in child.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-        )
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".")
-    }
-    filled = {name: paths for name, paths in listing.items() if paths}
-    if len(filled) < 2:
-        found = f"one class, {next(iter(filled))}" if filled else "no images in class folders"
-        raise BadInputError(
-            f"{folder} holds {found}; at least two classes are needed, such as"
-            f" {folder}/cat/1.jpg and {folder}/dog/1.jpg."
-        )
-    return filled
-
-
-def _decode(listing: dict[str, list[Path]], image_size: int) -> Split:
-    paths = [path for members in listing.values() for path in members]
-    labels = [index for index, members in enumerate(listing.values()) for _ in members]
-    images = np.empty((len(paths), image_size, image_size, 3), dtype=np.uint8)
-
-    def decode(index: int) -> None:
-        images[index] = _read_image(paths[index], image_size)
-
-    last = time.monotonic()
-    with ThreadPoolExecutor() as pool:
-        for done, _ in enumerate(pool.map(decode, range(len(paths)))):
-            if time.monotonic() - last > 2:
-                last = time.monotonic()
-                log.info("Decoding images, once: %d of %d", done, len(paths))
-    return Split(torch.from_numpy(images), torch.tensor(labels))
-
-
-def _read_image(path: Path, image_size: int) -> Any:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInputError(
-            f"{path} cannot be read as an image ({error}). Repair it or take it out of the folder."
-        ) from error
-    if rgb.size != (image_size, image_size):
-        rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(rgb)
+    return _source(parts[0], parts[1], classes, val)
 
 
 def _read_torchvision(dataset: str, folder: Path) -> Source:
