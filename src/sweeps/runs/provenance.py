@@ -6,13 +6,38 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import math
+import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+
+LIMIT_S = 20
+"""Of one question to git: a run must not wait for a repository on a slow disk."""
+
+MOST_NEW_FILES = 100
+MOST_NEW_BYTES = 4 * 1024 * 1024
+"""Of untracked files in a patch."""
+
+PLAIN = (
+    "--binary",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-relative",
+    "--submodule=short",
+    "--unified=3",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "-O/dev/null",
+)
+"""What settings such as diff.external, diff.noprefix or color.ui would make of a diff otherwise."""
 
 
 @functools.cache
@@ -33,18 +58,64 @@ def capture_environment() -> dict[str, Any]:
 def capture_git(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Returns commit, branch and dirty flag of the repository around a folder, and its diff.
 
-    Empty where there is no repository or no git.
+    Python files that git does not track are changes as well: those that it does not ignore, and
+    those that are imported. The diff holds them, and `git apply` takes it whatever git's settings.
+    Dirty is None where git does not say in time. Empty where there is no repository or no git.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    commit, top = _git(folder, "rev-parse", "HEAD"), _git(folder, "rev-parse", "--show-toplevel")
+    if commit is None or top is None:
         return {}, b""
     branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or b""
-    diff = _git(folder, "diff", "HEAD", "--binary") or b""
+    repository = Path(os.fsdecode(top.removesuffix(b"\n")))
+    diff, added = _git(repository, "diff", *PLAIN, "HEAD"), _untracked_code(repository)
+    unknown = diff is None or added is None
     return {
         "commit": commit.decode().strip(),
         "branch": branch.decode().strip(),
-        "dirty": bool(diff.strip()),
-    }, diff
+        "dirty": bool(diff or added) or (None if unknown else False),
+    }, _with_new_files(diff or b"", repository, added or [])
+
+
+def _untracked_code(repository: Path) -> list[str] | None:
+    """Returns the Python files that are in no commit, or None where git does not say."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    imported = [file for file in files if file and Path(file).is_relative_to(repository)]
+    ask = ("--literal-pathspecs", "ls-files", "--others", "-z", "--")
+    asked = [
+        _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
+        _git(repository, *ask, *imported) if imported else b"",
+    ]
+    if None in asked:
+        return None
+    names = {os.fsdecode(name) for listed in asked if listed for name in listed.split(b"\0")}
+    return sorted(name for name in names if name.endswith(".py") and _is_own(repository / name))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is no library of an environment that lies in the repository."""
+    return "site-packages" not in path.parts and not path.is_relative_to(sys.prefix)
+
+
+def _with_new_files(diff: bytes, repository: Path, names: Sequence[str]) -> bytes:
+    """Returns a patch with new files in it; those beyond its bounds are named before it."""
+    patches, left_out, room = [diff], [], MOST_NEW_BYTES
+    for number, name in enumerate(names):
+        patch = None
+        if number < MOST_NEW_FILES and _size(repository / name) <= room:
+            patch = _git(repository, "diff", "--no-index", *PLAIN, "--", os.devnull, name)
+        if patch is None:
+            left_out.append(f"Not in this patch: {name}\n".encode(errors="surrogateescape"))
+        else:
+            patches.append(patch)
+            room -= len(patch)
+    return b"".join([*left_out, *patches])
+
+
+def _size(path: Path) -> float:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return math.inf
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
@@ -52,12 +123,14 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
         done = subprocess.run(  # noqa: S603 - fixed arguments
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - the person's own git
             capture_output=True,
-            check=True,
-            timeout=20,
+            check=False,
+            timeout=LIMIT_S,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # many runs ask at once
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    differs = done.returncode == 1 and "--no-index" in arguments  # as the tool diff says it
+    return done.stdout if done.returncode == 0 or differs else None
 
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")

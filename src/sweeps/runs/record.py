@@ -171,6 +171,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def dirty_word(git: dict[str, Any]) -> str:
+    """Returns whether there were changes besides a commit: 'true', 'false', or 'unknown'."""
+    return "unknown" if git.get("dirty", False) is None else str(git.get("dirty", False)).lower()
+
+
 def _to_json(record: RunRecord | SweepRecord) -> Any:
     # JSON has no infinity: Python's words for it stand as strings.
     def plain(value: Any) -> Any:

@@ -11,13 +11,20 @@ from sweeps.errors import BadInputError
 from sweeps.files import lock_holder, read_json
 from sweeps.runs.metrics import is_finite, maximised, measured_by, read_metric
 from sweeps.runs.paths import RunPaths, SweepPaths
-from sweeps.runs.record import RunRecord, SweepRecord, ending
+from sweeps.runs.record import RunRecord, SweepRecord, dirty_word, ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sweeps.runs.metrics import Point
+
+
+CHANGES = {
+    "true": " with uncommitted changes",
+    "unknown": ", perhaps with uncommitted changes",
+}
+"""What is said of a commit, by `sweeps.records.dirty_word`."""
 
 
 class History(Protocol):
@@ -272,7 +279,7 @@ def _about(record: RunRecord) -> dict[str, str]:
         **{name: packages.get(name, "") for name in ("torch", "torchvision", "numpy")},
     }
     if record.git:
-        dirty = " with uncommitted changes" if record.git.get("dirty") else ""
+        dirty = CHANGES.get(dirty_word(record.git), "")
         about["git commit"] = f"{record.git.get('commit', '')}{dirty}"
     return {key: value for key, value in about.items() if value}
 

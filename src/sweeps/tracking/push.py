@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.files import read_json, replace_json
 from sweeps.runs.metrics import Mark, read_new
 from sweeps.runs.paths import RunPaths, SweepPaths, range_tests
-from sweeps.runs.record import RunRecord, SweepRecord
+from sweeps.runs.record import RunRecord, SweepRecord, dirty_word
 from sweeps.tracking.mlflow.tracker import PARENT_TAG, RANGE_TEST_TAG, SETTING
 from sweeps.tracking.mlflow.view import VIEW_TAG, links, runs_view
 
@@ -177,7 +177,7 @@ class Pusher:
             tags |= {
                 "mlflow.source.git.commit": record.git["commit"],
                 "mlflow.source.git.branch": record.git["branch"],
-                "sweeps.git_dirty": str(record.git["dirty"]).lower(),
+                "sweeps.git_dirty": dirty_word(record.git),
             }
         for key in record.replaces:
             self._store.trash_run(key)

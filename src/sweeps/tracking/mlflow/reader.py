@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TrackingUnavailableError, did_you_mean
 from sweeps.runs.metrics import Point, is_finite
-from sweeps.runs.results import Collection, RunResult, SweepResult, as_settings, best_point
+from sweeps.runs.results import CHANGES, Collection, RunResult, SweepResult, as_settings, best_point
 from sweeps.tracking.mlflow.client import explain, open_client
 from sweeps.tracking.mlflow.tracker import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
@@ -289,7 +289,7 @@ def _folder(tags: dict[str, str]) -> Path | None:
 
 
 def _about(tags: dict[str, str]) -> dict[str, str]:
-    dirty = " with uncommitted changes" if tags.get("sweeps.git_dirty") == "true" else ""
+    dirty = CHANGES.get(tags.get("sweeps.git_dirty", ""), "")
     about = {"device": tags.get("sweeps.device", "")}
     if commit := tags.get("mlflow.source.git.commit"):
         about["git commit"] = f"{commit}{dirty}"
