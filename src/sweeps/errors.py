@@ -44,5 +44,6 @@ def sentence(text: str) -> str:
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the nearest of `options`, or an empty string."""
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    spelled = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
+    return f" Did you mean '{spelled[near[0]]}'?" if near else ""

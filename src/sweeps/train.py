@@ -12,16 +12,17 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from sweeps.config.command_line import explain_error, from_saved_run, help_text
+import sweeps
+from sweeps.config.command_line import explain_error, for_hydra, from_saved_run, help_text
 from sweeps.config.defaults import keep_defaults
 from sweeps.config.locations import conf_dir
-from sweeps.config.lr_values import open_rate, quote_rates
+from sweeps.config.lr_values import open_rate
 from sweeps.config.resolvers import prepare_hydra
 from sweeps.errors import SweepsError
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord
 from sweeps.signals import Interrupted, raising_signals
-from sweeps.sweep.single import at_its_pick, refuse_search_settings, request_of, run_alone
+from sweeps.sweep.single import at_its_pick, request_of, run_alone
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,7 +56,6 @@ _refusals: list[SweepsError | OSError] = []
 def _run(cfg: DictConfig) -> float | None:
     overrides = [str(override) for override in HydraConfig.get().overrides.task]
     if HydraConfig.get().mode == RunMode.RUN:
-        refuse_search_settings(overrides)
         folder = RunPaths(Path(HydraConfig.get().runtime.output_dir))
         keep_defaults(cfg, RunRecord.kept_defaults(folder), overrides)
     if open_rate(cfg) is not None:
@@ -75,15 +75,15 @@ def main() -> None:
     if sys.argv[1:] in (["--help"], ["-h"]):
         sys.stdout.write(help_text())
         return
+    if "--version" in sys.argv[1:]:
+        sys.stdout.write(f"sweeps {sweeps.__version__}\n")
+        return
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a person's own models beside them, for the script too
-    flags = [argument for argument in sys.argv[1:] if argument in ("-m", "--multirun")]
-    if flags:  # argparse, which Hydra uses, takes a flag between overrides for an error
-        sys.argv[1:] = ["-m", *(argument for argument in sys.argv[1:] if argument not in flags)]
     want_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     try:
-        sys.argv[1:] = from_saved_run(quote_rates(sys.argv[1:]))
+        sys.argv[1:] = from_saved_run(for_hydra(sys.argv[1:]))
         with raising_signals():
             _task()
         if _refusals:

@@ -77,13 +77,14 @@ class SweepsSweeper(Sweeper):
         """Runs the sweep."""
         from hydra.core.utils import configure_log
 
+        from sweeps.config.command_line import as_overrides
         from sweeps.sweep.controller import run_sweep
 
         assert self.launcher is not None
         assert self.hydra_context is not None
         assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        axes = [f"{key}={value}" for key, value in self.params.items()]
+        axes = as_overrides([f"{k}={v}" for k, v in self.params.items()], sweeping=True)
         return run_sweep(
             [*axes, *arguments],
             searching=self.searching,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config.conditions import read_exclude, read_only, read_sentences, read_zip
@@ -26,6 +27,10 @@ RISING = ("sweeps.schedules.one_cycle", "sweeps.schedules.range_test")
 """Schedules that begin with a way up of their own."""
 RESIZES = ("squash", "crop", "pad")
 MOST_THREADS = 1024
+MOST = 2**31 - 1
+"""Of what is counted: epochs, steps, images."""
+MOST_NAME_BYTES = 255
+"""Of a folder's name, on the file systems that people have."""
 
 
 def check_values(config: Config) -> None:
@@ -39,6 +44,8 @@ def check_values(config: Config) -> None:
         value = getattr(config, key)
         if value is not None and value < 1:
             raise BadInputError(f"{key}={value} must be 1 or more.")
+        if value is not None and value > MOST:
+            raise BadInputError(f"{key}={value} must be at most {MOST}.")
     if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
         raise BadInputError(
             f"threads={config.threads} must be 1 or more, at most {MOST_THREADS}, or null."
@@ -50,15 +57,14 @@ def check_values(config: Config) -> None:
     _one_of("precision", config.precision, PRECISIONS)
     _one_of("tracking.backend", config.tracking["backend"], BACKENDS)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        near = did_you_mean(config.device, ("auto", "cpu", "cuda", "mps"))
+        alias = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}.get(config.device.lower())
+        number = f"cuda:{config.device}" if config.device.isdecimal() else alias
+        near = did_you_mean(number or config.device, ("auto", "cpu", "cuda", "mps", number or ""))
         raise BadInputError(
             f"device={config.device} is unknown.{near} Allowed: auto, cpu, cuda, cuda:N, mps."
         )
-    if not re.fullmatch(r"[\w][\w.+=,-]*", config.name):
-        raise BadInputError(
-            f"name={config.name!r} becomes a folder: use letters, digits and . _ - + = , only."
-        )
-    if not config.output_dir.strip():
+    _check_name(config.name)
+    if not config.output_dir.strip() or "\0" in config.output_dir:
         raise BadInputError("output_dir is empty; type output_dir=FOLDER, such as outputs.")
     if (config.tracking["system_metrics_after_s"] or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
@@ -70,6 +76,22 @@ def check_values(config: Config) -> None:
         _check_source(config.data)
     _check_schedule(config)
     _check_settings(config)
+
+
+def _check_name(name: str) -> None:
+    """Checks what becomes a folder; letters are those of any language, with their marks."""
+    shown = name if len(name) <= 40 else f"{name[:40]}..."
+    plain = "".join(c for c in name if not unicodedata.category(c).startswith("M"))
+    if not re.fullmatch(r"\w[\w.+=,-]*", plain):
+        raise BadInputError(
+            f"name={shown!r} becomes a folder: use letters, digits and . _ - + = , only,"
+            " and begin with a letter or a digit."
+        )
+    if (size := len(name.encode())) > MOST_NAME_BYTES:
+        raise BadInputError(
+            f"name={shown!r} is too long for a folder: it has {size} bytes of at most"
+            f" {MOST_NAME_BYTES}. Type a shorter name=..."
+        )
 
 
 def _check_launch(config: Config) -> None:

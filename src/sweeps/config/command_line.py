@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
+import functools
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,16 +14,299 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.config.hydra_errors import explain
 from sweeps.config.locations import conf_dir
-from sweeps.config.lr_values import as_typed
-from sweeps.config.saved import read_saved, shipped_values, with_defaults
-from sweeps.config.schema import GROUPS
-from sweeps.errors import SweepsError
+from sweeps.config.lr_values import quote_rates
+from sweeps.config.saved import printable, read_saved, shipped_values, with_defaults
+from sweeps.config.schema import GROUPS, TARGETS, Config, DataConfig, SearchConfig, TrackingConfig
+from sweeps.errors import BadInputError, SweepsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from hydra.core.override_parser.types import Override
+
+
+SWITCHES = {
+    "--help": "-h",
+    "--hydra-help": "",
+    "--multirun": "-m",
+    "--resolve": "",
+    "--run": "-r",
+    "--shell-completion": "-sc",
+    "--version": "",
+}
+"""Hydra's flags that stand alone, with their short forms."""
+
+WITH_VALUE = {
+    "--cfg": "-c",
+    "--config-dir": "-cd",
+    "--config-name": "-cn",
+    "--config-path": "-cp",
+    "--experimental-rerun": "",
+    "--info": "-i",
+    "--package": "-p",
+}
+"""Hydra's flags that something follows."""
+
+ALLOWED = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+
+CHOSEN = (*GROUPS, "tracking", "search", "experiment")
+"""Groups: their values are names of choices."""
+
+FUNCTION = re.compile(
+    r"(choice|shuffle|sort|glob|range|interval|extend_list|tag|str|int|float|bool|json_str)\(.*\)"
+)
+"""Hydra's own functions of the command line."""
+
+TYPED: list[str] = []
+"""What `for_hydra` was given: the command that continues a run is printed as it was typed."""
+
+QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+REFERENCE = r"\$\{[^}]*\}"
+BRACKETS = r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}"
+
+
+def for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Returns a command line as Hydra reads it: its flags first, then overrides of its grammar.
+
+    Raises:
+        BadInputError: A flag is unknown, or a word is no key=value.
+    """
+    for argument in arguments:
+        if not argument.isprintable() and any("\ud800" <= c <= "\udfff" for c in argument):
+            raise BadInputError(
+                f"{argument!a} is no text in UTF-8. Type it in UTF-8, or rename that folder."
+            )
+    TYPED[:] = arguments
+    flags, words = _apart(quote_rates(arguments))
+    if "--shell-completion" in flags:
+        return [*flags, *words]
+    return [*flags, *as_overrides(words, sweeping="--multirun" in flags)]
+
+
+def as_overrides(words: Sequence[str], *, sweeping: bool) -> list[str]:
+    """Returns what was typed after the flags in Hydra's grammar.
+
+    Args:
+        words: Such as 'lr=0.1,0.01' and 'data.root=my (images)'.
+        sweeping: Whether a comma separates choices, as it does after -m.
+
+    Raises:
+        BadInputError: A word is no key=value, or cannot be what is meant.
+    """
+    return [_override(word, sweeping=sweeping) for word in words]
+
+
+def _apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the flags, spelled out and each with its value, and the other words."""
+    flags, words, rest = list[str](), list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--" or not argument.startswith("-"):
+            words += [argument] if argument != "--" else []
+            continue
+        typed, _, value = argument.partition("=")
+        flag = _flag(typed, argument, rest)
+        if flag in SWITCHES:
+            flags.append(flag)
+            continue
+        if flag == "--info" and not value and rest[:1] not in ([each] for each in ALLOWED[flag]):
+            value = "all"
+        value = value or (rest.pop(0) if rest else "")
+        allowed = ALLOWED.get(flag, ())
+        if not value or (allowed and value not in allowed):
+            raise BadInputError(
+                f"{flag} needs {'one of ' + ', '.join(allowed) if allowed else 'a value'} after it;"
+                f" it has {value or 'nothing'}."
+            )
+        flags += [flag, value]
+    return flags, words
+
+
+def _flag(typed: str, argument: str, rest: Sequence[str]) -> str:
+    """Returns the long form of a flag."""
+    for long, short in (SWITCHES | WITH_VALUE).items():
+        if typed in (long, short):
+            return long
+    key = typed.lstrip("-").replace("-", "_")
+    if key in _types() or key in CHOSEN or "." in key:
+        value = argument.partition("=")[2] or (rest[0] if rest else "VALUE")
+        raise BadInputError(f"{argument} is no flag: settings are key=value. Type {key}={value}.")
+    near = did_you_mean(typed, [*SWITCHES, *WITH_VALUE])
+    raise BadInputError(
+        f"{argument} is no flag.{near} Settings are typed key=value, such as lr=0.1; 'python -m"
+        " sweeps.train --hydra-help' lists the flags."
+    )
+
+
+def _override(word: str, *, sweeping: bool) -> str:
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+~")
+    if not equals and not key.startswith("~"):
+        raise BadInputError(_no_value(word))
+    _refuse_unmeant(key, name, value)
+    if sweeping and _is_single(name) and re.fullmatch(r"\[.*\]", value):
+        raise BadInputError(_brackets(name, value))
+    if not equals or not value:
+        return word
+    value = _with_null(name, value)
+    if FUNCTION.fullmatch(value) and _read(f"{key}={value}") is not None:
+        return f"{key}={value}"
+    if name in CHOSEN or _is_text(name):
+        choices = _choices(value, f"{REFERENCE}|\\\\,") if sweeping else [value]
+        return f"{key}={','.join(_text(choice) for choice in choices)}"
+    if _read(f"{key}={value}") is not None:
+        return f"{key}={value}"
+    _refuse_key(word, key)
+    choices = _choices(value, f"{REFERENCE}|{BRACKETS}|\\\\,") if sweeping else [value]
+    readable = [c if _read(f"{key}={c}") is not None else quoted(c) for c in choices]
+    return f"{key}={','.join(readable)}"
+
+
+def _text(choice: str) -> str:
+    """Returns a value of a text key so that Hydra reads what was typed."""
+    if re.fullmatch(QUOTED, choice, re.DOTALL):
+        return choice
+    read = _read(f"key={choice}")
+    scalar = read is not None and not read.is_sweep_override()
+    if read is not None and scalar and (read.value() is None or read.value() == choice):
+        return choice
+    return quoted(choice.replace("\\,", ","))
+
+
+def quoted(text: str) -> str:
+    """Returns a text in quotes that Hydra takes off again; a leading ~/ as a shell expands it."""
+    if text == "~" or text.startswith("~/"):
+        text = str(Path(text).expanduser())
+    return str(QuotedString(text, Quote.double).with_quotes())
+
+
+def _choices(value: str, whole: str) -> list[str]:
+    """Returns what stands between the commas of a sweep.
+
+    Args:
+        value: Of an override.
+        whole: Matches what a comma does not divide, besides quotes around a choice.
+    """
+    choice = re.compile(rf"\s*({QUOTED}|(?:{whole}|[^,])*?)\s*(,|$)", re.DOTALL)
+    found, place, comma = list[str](), 0, ","
+    while comma and (match := choice.match(value, place)):
+        (text, comma), place = match.groups(), match.end()
+        if not text:
+            raise BadInputError(f"{value} has a comma without a value beside it. Type a,b.")
+        found.append(text)
+    return found
+
+
+def _read(override: str) -> Override | None:
+    """Returns what Hydra reads, or None where it cannot."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
+@functools.cache
+def _types() -> dict[str, str]:
+    """Returns the annotated type of each setting whose name says what it is."""
+    schemas: list[tuple[str, type]] = [("", Config)]
+    schemas += [("tracking.", TrackingConfig), ("search.", SearchConfig)]
+    schemas += [("data.", schema) for schema in TARGETS.values() if issubclass(schema, DataConfig)]
+    return {
+        f"{prefix}{field.name}": str(field.type)
+        for prefix, schema in schemas
+        for field in dataclasses.fields(schema)
+        if field.name not in ("_target_", *CHOSEN)
+    }
+
+
+def _is_single(name: str) -> bool:
+    """Whether a setting is one text or one number; a person's own data may take lists."""
+    is_ours = not name.startswith("data.")
+    return _is_text(name) or (is_ours and _types().get(name, "").startswith(("int", "float")))
+
+
+def _is_text(name: str) -> bool:
+    return _types().get(name, "").startswith("str")
+
+
+def _with_null(name: str, value: str) -> str:
+    """Returns a value with Python's None as the null that it is, where there may be none."""
+    if not _types().get(name, "").endswith("| None"):
+        return value
+    return re.sub(r"(?<![^,])None(?![^,])", "null", value)
+
+
+def _no_value(word: str) -> str:
+    """Returns what is wrong with a word that is no key=value."""
+    if word in _types() or word in CHOSEN:
+        return f"{word} has no value. Type {word}=VALUE, without blanks around the '='."
+    for group in CHOSEN:
+        if (conf_dir() / group / f"{word}.yaml").is_file():
+            return f"{word} is a choice of {group}. Type {group}={word}."
+    near = did_you_mean(word, _types()).replace("'?", "=...'?")
+    return f"{word} is no key=value.{near} Type a setting and its value, such as lr=0.1."
+
+
+def _refuse_key(word: str, key: str) -> None:
+    """Refuses a word whose key Hydra cannot read, whatever its value."""
+    if _read(f"{key}=1") is None:
+        raise BadInputError(
+            f"{word} begins with no key. A key has the letters a to z, digits, _ and dots, such as"
+            " data.root=... or lr=0.1."
+        )
+
+
+def _refuse_unmeant(key: str, name: str, value: str) -> None:
+    """Refuses what Hydra would take and nobody means."""
+    if key.startswith("~") and (name in _types() or name in CHOSEN):
+        raise BadInputError(
+            f"~{name} would delete a setting that every run needs. Type {name}=VALUE, or leave it"
+            " out for its default."
+        )
+    if key.startswith("+") and name in CHOSEN:
+        raise BadInputError(f"{key}={value}: {name} exists. Type {name}={value}, without the +.")
+    if name in CHOSEN and value.startswith("["):
+        raise BadInputError(_brackets(name, value))
+    if name == "optimizer.lr" and "${" not in value:
+        raise BadInputError(
+            f"{name}={value} would leave lr, which every table shows, at another value. Type"
+            f" lr={value}: the optimizer takes it."
+        )
+    if "${" in re.sub(REFERENCE, "", value):
+        raise BadInputError(
+            f"{name}={value}: ${{ begins a reference, such as ${{lr}}, and nothing closes it."
+        )
+    if _is_decimal_comma(name, value):
+        decimal = value.replace(",", ".", 1)
+        raise BadInputError(
+            f"{name}={value} reads as several numbers; a comma stands between choices, and a decimal"
+            f" has a point. Type {name}={decimal}."
+        )
+
+
+def _brackets(name: str, value: str) -> str:
+    bare = value.strip("[]").replace(" ", "")
+    return (
+        f"{name}={value} is a list, and a run has one {name}. A sweep needs no brackets: type"
+        f" -m {name}={bare}."
+    )
+
+
+def _is_decimal_comma(name: str, value: str) -> bool:
+    """Whether a comma stands where a point is meant: no rate is 0, and no number begins with 00."""
+    if name == "lr":
+        return re.search(r"(?<![^,])0,\d+(?![^,])", value) is not None
+    return not _is_text(name) and re.fullmatch(r"\d+,0\d+", value) is not None
 
 
 PRIMARY = "saved_run"
@@ -70,8 +356,9 @@ def _is_group(item: dict[str, Any]) -> bool:
 
 def command(name: str) -> str:
     """Returns the command line that continues the present one."""
-    typed = [argument for argument in sys.argv[1:] if not argument.startswith("name=")]
-    return shlex.join(["python", "-m", "sweeps.train", *as_typed(typed), f"name={name}"])
+
+    typed = [argument for argument in TYPED or sys.argv[1:] if not argument.startswith("name=")]
+    return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])
 
 
 def help_text() -> str:
@@ -89,17 +376,17 @@ def help_text() -> str:
 
 
 def explain_error(error: Exception) -> tuple[str | None, int]:
-    """Returns what is said of an error, None where it is a fault of ours, and the exit code."""
-    # OmegaConf wraps what a resolver raises.
-    inner = error.__cause__ if isinstance(error.__cause__, SweepsError) else error
+    inner: BaseException | None = error
+    while isinstance(inner, OmegaConfBaseException):  # it wraps what a resolver raises
+        inner = inner.__cause__ or inner.__context__
     if isinstance(inner, SweepsError):
         return str(inner), inner.exit_code
     if isinstance(error, OSError) and error.filename is not None:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = (
-            "Free some space and type the same command: it continues."
-            if full
-            else "Choose another folder with output_dir=..."
-        )
-        return f"Cannot write {error.filename}: {error.strerror}. {remedy}", 2
+        remedies = {
+            errno.ENOSPC: "Free some space and type the same command: it continues.",
+            errno.EDQUOT: "Free some space and type the same command: it continues.",
+            errno.ENAMETOOLONG: "Type a shorter name=... or a shorter folder.",
+        }
+        remedy = remedies.get(error.errno or 0, "Choose another folder with output_dir=...")
+        return f"Cannot write {printable(error.filename)}: {error.strerror}. {remedy}", 2
     return explain(error), 2

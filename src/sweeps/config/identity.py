@@ -76,8 +76,9 @@ def describe(overrides: Iterable[str]) -> str:
 
 def cell_name(overrides: Iterable[str], run_identity: str) -> str:
     """Returns a cell's folder name: the same for the same cell, whatever the order of overrides."""
-    readable = re.sub(r"[^\w.=,+-]", "_", describe(overrides))[:120]
-    return f"{readable}-{run_identity[:8]}"
+    readable = re.sub(r"[^\w.=,+-]", "_", describe(overrides))
+    short = readable.encode()[:120].decode(errors="ignore")  # a folder's name has 255 bytes
+    return f"{short}-{run_identity[:8]}"
 
 
 def targets(config: Config) -> list[str]:

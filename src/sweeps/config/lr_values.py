@@ -72,11 +72,6 @@ def quote_rates(arguments: Iterable[str]) -> list[str]:
     ]
 
 
-def as_typed(arguments: Iterable[str]) -> list[str]:
-    """Returns a command line without the quotes of `quote_rates`, as a person types it."""
-    return [re.sub(r"'(around\([^()]*\))'", r"\1", argument) for argument in arguments]
-
-
 def open_rate(cfg: DictConfig) -> OpenRate | None:
     """Returns what the lr of a composed config asks for, see `parse_rate`."""
     return None if OmegaConf.is_missing(cfg, "lr") else parse_rate(cfg.lr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +17,7 @@ from omegaconf.errors import (
 )
 
 from sweeps.config.checks import check_search, check_values
+from sweeps.config.conversions import wrong_type
 from sweeps.config.lr_values import parse_rate
 from sweeps.config.schema import (
     GROUPS,
@@ -48,15 +48,32 @@ def parse(cfg: DictConfig) -> Config:
         BadInputError: A value is missing, of the wrong type, out of range, or not trusted.
     """
     try:
-        values = {str(key): _resolved(cfg, key) for key in cfg if key != "hydra"}
+        # Groups last, so that a rate that cannot be read is called lr, not by a group's reference.
+        keys = sorted((key for key in cfg if key != "hydra"), key=lambda key: key in GROUPS)
+        values = {str(key): _resolved(cfg, key) for key in keys}
     except MissingMandatoryValue as error:
         key = str(error.full_key)
         raise BadInputError(f"{key} has no value. Type {key}=...{_hint(key)}") from None
     except InterpolationKeyError as error:
         raise BadInputError(f"{error.full_key} refers to a key that does not exist.") from None
     except OmegaConfBaseException as error:
-        raise BadInputError(_first_line(error)) from None
+        reason = _first_line(error).replace("KeyError raised while resolving interpolation: ", "")
+        raise BadInputError(f"{error.full_key}: {reason.rstrip('.')}. Type a value.") from None
     return from_mapping(values)
+
+
+def check(cfg: DictConfig) -> None:
+    """Checks a composed config before anything is made for its run; lr may still be lr=auto.
+
+    Raises:
+        BadInputError: See `parse`.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    if parse_rate(raw.get("lr")) is not None:
+        cfg = copy.deepcopy(cfg)
+        cfg.lr = 1.0  # any: the range test chooses
+    parse(cfg)
 
 
 def _resolved(cfg: DictConfig, key: Any) -> Any:
@@ -183,7 +200,7 @@ def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, An
         key = f"{prefix}{error.full_key}"
         raise BadInputError(f"{key} has no value. Type {key}=...{_hint(key)}") from None
     except ValidationError as error:
-        raise BadInputError(_wrong_type(f"{prefix}{error.full_key}", _first_line(error))) from None
+        raise BadInputError(_unfit(f"{prefix}{error.full_key}", _first_line(error))) from None
     assert isinstance(container, dict)
     typed = {str(key): value for key, value in container.items()}
     for key, value in typed.items():
@@ -200,13 +217,9 @@ def _fields(schema: type) -> DictConfig:
     return fields
 
 
-def _wrong_type(key: str, reason: str) -> str:
-    if match := re.match(
-        r"Value '(.*?)' (?:of type '.*?' )?could not be converted to (\w+)", reason
-    ):
-        value, kind = match.groups()
-        words = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
-        return f"{key}={value} must be {words.get(kind, kind)}."
+def _unfit(key: str, reason: str) -> str:
+    if message := wrong_type(key, reason):
+        return message
     if "is not a ListConfig" in reason:
         return f"{key} must be a list, such as {key}=[64] or {key}=[128,64]."
     return f"{key}: {reason.rstrip('.')}."

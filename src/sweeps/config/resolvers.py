@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from sweeps.config.identity import cell_name, identity
-from sweeps.config.parse import parse
+from sweeps.config.parse import check, parse, typed_search_settings
 from sweeps.config.schema import register
+from sweeps.errors import BadInputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,6 +24,7 @@ def prepare_hydra() -> None:
     register()
     OmegaConf.register_new_resolver("fresh_name", _fresh_name, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("cell_folder", _cell_folder, replace=True)
+    OmegaConf.register_new_resolver("checked_name", _checked_name, replace=True)
 
 
 def _fresh_name() -> str:
@@ -30,6 +32,24 @@ def _fresh_name() -> str:
     letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
     now = dt.datetime.now().astimezone()
     return f"{now:%Y-%m-%d_%H-%M-%S}-{letters}"
+
+
+def _checked_name(*, _root_: DictConfig) -> str:
+    """Returns the name of a single run that can start: Hydra makes its folder before it asks us."""
+    check(_root_)
+    _refuse_search(_root_)
+    return str(_root_.name)
+
+
+def _refuse_search(cfg: DictConfig) -> None:
+    task = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    typed = typed_search_settings(map(str, task))  # type: ignore[arg-type]
+    if cfg.hydra.runtime.choices.get("hydra/sweeper") == "search":
+        typed.insert(0, "hydra/sweeper=search")
+    if typed:
+        raise BadInputError(
+            f"{typed[0]} has no effect on a single run. To search, add -m and hydra/sweeper=search."
+        )
 
 
 def _cell_folder(*, _root_: DictConfig) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.config.schema import GROUPS
 from sweeps.errors import BadInputError
-from sweeps.search.samplers import ends
+from sweeps.search.samplers import ends, is_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,6 +48,12 @@ def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
                 f"{key} has no end of values, and search.sampler=grid tries a list. List values,"
                 f" such as {key}=0.1,0.01, or type search=asha or search.sampler=tpe."
             )
+    if all(map(is_fixed, space.dimensions)):
+        raise BadInputError(
+            "A search needs something to choose, and each setting has one value here. Type a list or"
+            " an interval, such as optimizer=sgd,adam or lr='tag(log,interval(0.001,1))', or leave"
+            " hydra/sweeper=search out."
+        )
     keys = {key for dimension in space.dimensions for key in dimension.keys} | set(GROUPS)
     for key in search["within"]:
         if key not in keys:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from hydra.core.hydra_config import HydraConfig
 
 from sweeps.config.command_line import command
-from sweeps.config.parse import parse, typed_search_settings
+from sweeps.config.parse import parse
 from sweeps.config.saved import choices, hydra_files
-from sweeps.errors import BadInputError, SweepsError
+from sweeps.errors import SweepsError
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.resume import remove_refused
 from sweeps.signals import Interrupted
@@ -23,21 +22,6 @@ if TYPE_CHECKING:
 
     from sweeps.runs.record import RunRecord
     from sweeps.runs.runner import RunRequest
-
-
-log = logging.getLogger(__name__)
-
-
-def refuse_search_settings(overrides: list[str]) -> None:
-    """Refuses what only a search can use, see `sweeps.config.parse.typed_search_settings`."""
-    typed = typed_search_settings(overrides)
-    if HydraConfig.get().runtime.choices.get("hydra/sweeper") == "search":
-        typed.insert(0, "hydra/sweeper=search")
-    if typed:
-        remove_refused(Path(HydraConfig.get().runtime.output_dir))
-        raise BadInputError(
-            f"{typed[0]} has no effect on a single run. To search, add -m and hydra/sweeper=search."
-        )
 
 
 def at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:

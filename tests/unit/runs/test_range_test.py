@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from sweeps.config import parse
 from sweeps.config.locations import conf_dir
-from sweeps.config.lr_values import OpenRate, as_typed, parse_rate, quote_rates
+from sweeps.config.lr_values import OpenRate, parse_rate, quote_rates
 from sweeps.config.resolvers import prepare_hydra
 from sweeps.errors import BadInputError
 from sweeps.files import replace_json
@@ -98,11 +98,6 @@ def test_rates_around_one(rate: OpenRate, pick: float | None, expected: list[flo
 )
 def test_hydra_gets_a_quoted_text(typed: str, given: str) -> None:
     assert quote_rates(["-m", typed]) == ["-m", given]
-
-
-def test_a_command_to_type_again_reads_as_it_was_typed() -> None:
-    typed = ["-m", "lr=0.1,around(auto, 5)", "model='mlp'"]
-    assert as_typed(quote_rates(typed)) == typed
 
 
 @pytest.mark.parametrize(

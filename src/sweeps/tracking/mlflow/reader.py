@@ -279,7 +279,7 @@ def _dataset(run: Any) -> dict[str, str]:
 
 
 def _overrides(name: str) -> tuple[str, ...]:
-    parts = re.split(r",(?=[+~]{0,2}[\w./@]+=)", name)
+    parts = re.split(r""",(?=[+~]{0,2}[\w./@]+=)(?=(?:[^"]*"[^"]*")*[^"]*$)""", name)
     return tuple(parts) if all("=" in part for part in parts) else ()
 
 
