@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
-import functools
 import re
 import shlex
 import sys
@@ -14,22 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.config.hydra_errors import explain
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import quote_rates
+from sweeps.config.quoting import FUNCTION, REFERENCE, as_text, quoted, read, split_choices
 from sweeps.config.saved import printable, read_saved, shipped_values, with_defaults
-from sweeps.config.schema import GROUPS, TARGETS, Config, DataConfig, SearchConfig, TrackingConfig
+from sweeps.config.schema import CHOSEN, GROUPS, key_types
 from sweeps.errors import BadInputError, SweepsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hydra.core.override_parser.types import Override
 
 
 SWITCHES = {
@@ -59,20 +53,8 @@ ALLOWED = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
 
-CHOSEN = (*GROUPS, "tracking", "search", "experiment")
-"""Groups: their values are names of choices."""
-
-FUNCTION = re.compile(
-    r"(choice|shuffle|sort|glob|range|interval|extend_list|tag|str|int|float|bool|json_str)\(.*\)"
-)
-"""Hydra's own functions of the command line."""
-
 TYPED: list[str] = []
 """What `for_hydra` was given: the command that continues a run is printed as it was typed."""
-
-QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
-REFERENCE = r"\$\{[^}]*\}"
-BRACKETS = r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}"
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
@@ -138,7 +120,7 @@ def _flag(typed: str, argument: str, rest: Sequence[str]) -> str:
         if typed in (long, short):
             return long
     key = typed.lstrip("-").replace("-", "_")
-    if key in _types() or key in CHOSEN or "." in key:
+    if key in key_types() or key in CHOSEN or "." in key:
         value = argument.partition("=")[2] or (rest[0] if rest else "VALUE")
         raise BadInputError(f"{argument} is no flag: settings are key=value. Type {key}={value}.")
     near = did_you_mean(typed, [*SWITCHES, *WITH_VALUE])
@@ -159,107 +141,50 @@ def _override(word: str, *, sweeping: bool) -> str:
     if not equals or not value:
         return word
     value = _with_null(name, value)
-    if FUNCTION.fullmatch(value) and _read(f"{key}={value}") is not None:
+    if FUNCTION.fullmatch(value) and read(f"{key}={value}") is not None:
         return f"{key}={value}"
     if name in CHOSEN or _is_text(name):
-        choices = _choices(value, f"{REFERENCE}|\\\\,") if sweeping else [value]
-        return f"{key}={','.join(_text(choice) for choice in choices)}"
-    if _read(f"{key}={value}") is not None:
+        choices = split_choices(value) if sweeping else [value]
+        return f"{key}={','.join(as_text(choice) for choice in choices)}"
+    if read(f"{key}={value}") is not None:
         return f"{key}={value}"
     _refuse_key(word, key)
-    choices = _choices(value, f"{REFERENCE}|{BRACKETS}|\\\\,") if sweeping else [value]
-    readable = [c if _read(f"{key}={c}") is not None else quoted(c) for c in choices]
+    choices = split_choices(value, brackets=True) if sweeping else [value]
+    readable = [c if read(f"{key}={c}") is not None else quoted(c) for c in choices]
     return f"{key}={','.join(readable)}"
-
-
-def _text(choice: str) -> str:
-    """Returns a value of a text key so that Hydra reads what was typed."""
-    if re.fullmatch(QUOTED, choice, re.DOTALL):
-        return choice
-    read = _read(f"key={choice}")
-    scalar = read is not None and not read.is_sweep_override()
-    if read is not None and scalar and (read.value() is None or read.value() == choice):
-        return choice
-    return quoted(choice.replace("\\,", ","))
-
-
-def quoted(text: str) -> str:
-    """Returns a text in quotes that Hydra takes off again; a leading ~/ as a shell expands it."""
-    if text == "~" or text.startswith("~/"):
-        text = str(Path(text).expanduser())
-    return str(QuotedString(text, Quote.double).with_quotes())
-
-
-def _choices(value: str, whole: str) -> list[str]:
-    """Returns what stands between the commas of a sweep.
-
-    Args:
-        value: Of an override.
-        whole: Matches what a comma does not divide, besides quotes around a choice.
-    """
-    choice = re.compile(rf"\s*({QUOTED}|(?:{whole}|[^,])*?)\s*(,|$)", re.DOTALL)
-    found, place, comma = list[str](), 0, ","
-    while comma and (match := choice.match(value, place)):
-        (text, comma), place = match.groups(), match.end()
-        if not text:
-            raise BadInputError(f"{value} has a comma without a value beside it. Type a,b.")
-        found.append(text)
-    return found
-
-
-def _read(override: str) -> Override | None:
-    """Returns what Hydra reads, or None where it cannot."""
-    try:
-        return OverridesParser.create().parse_override(override)
-    except HydraException:
-        return None
-
-
-@functools.cache
-def _types() -> dict[str, str]:
-    """Returns the annotated type of each setting whose name says what it is."""
-    schemas: list[tuple[str, type]] = [("", Config)]
-    schemas += [("tracking.", TrackingConfig), ("search.", SearchConfig)]
-    schemas += [("data.", schema) for schema in TARGETS.values() if issubclass(schema, DataConfig)]
-    return {
-        f"{prefix}{field.name}": str(field.type)
-        for prefix, schema in schemas
-        for field in dataclasses.fields(schema)
-        if field.name not in ("_target_", *CHOSEN)
-    }
 
 
 def _is_single(name: str) -> bool:
     """Whether a setting is one text or one number; a person's own data may take lists."""
     is_ours = not name.startswith("data.")
-    return _is_text(name) or (is_ours and _types().get(name, "").startswith(("int", "float")))
+    return _is_text(name) or (is_ours and key_types().get(name, "").startswith(("int", "float")))
 
 
 def _is_text(name: str) -> bool:
-    return _types().get(name, "").startswith("str")
+    return key_types().get(name, "").startswith("str")
 
 
 def _with_null(name: str, value: str) -> str:
     """Returns a value with Python's None as the null that it is, where there may be none."""
-    if not _types().get(name, "").endswith("| None"):
+    if not key_types().get(name, "").endswith("| None"):
         return value
     return re.sub(r"(?<![^,])None(?![^,])", "null", value)
 
 
 def _no_value(word: str) -> str:
     """Returns what is wrong with a word that is no key=value."""
-    if word in _types() or word in CHOSEN:
+    if word in key_types() or word in CHOSEN:
         return f"{word} has no value. Type {word}=VALUE, without blanks around the '='."
     for group in CHOSEN:
         if (conf_dir() / group / f"{word}.yaml").is_file():
             return f"{word} is a choice of {group}. Type {group}={word}."
-    near = did_you_mean(word, _types()).replace("'?", "=...'?")
+    near = did_you_mean(word, key_types()).replace("'?", "=...'?")
     return f"{word} is no key=value.{near} Type a setting and its value, such as lr=0.1."
 
 
 def _refuse_key(word: str, key: str) -> None:
     """Refuses a word whose key Hydra cannot read, whatever its value."""
-    if _read(f"{key}=1") is None:
+    if read(f"{key}=1") is None:
         raise BadInputError(
             f"{word} begins with no key. A key has the letters a to z, digits, _ and dots, such as"
             " data.root=... or lr=0.1."
@@ -268,7 +193,7 @@ def _refuse_key(word: str, key: str) -> None:
 
 def _refuse_unmeant(key: str, name: str, value: str) -> None:
     """Refuses what Hydra would take and nobody means."""
-    if key.startswith("~") and (name in _types() or name in CHOSEN):
+    if key.startswith("~") and (name in key_types() or name in CHOSEN):
         raise BadInputError(
             f"~{name} would delete a setting that every run needs. Type {name}=VALUE, or leave it"
             " out for its default."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -282,6 +283,23 @@ TARGETS: dict[str, type] = {
 """The type of a group whose `_target_` we ship. Other targets take any keyword arguments."""
 
 GROUPS = ("model", "data", "loss", "optimizer", "schedule")
+
+CHOSEN = (*GROUPS, "tracking", "search", "experiment")
+"""All groups: their values are names of choices."""
+
+
+@functools.cache
+def key_types() -> dict[str, str]:
+    """Returns the annotation of each setting whose key alone says what it is, such as 'str | None'."""
+    schemas: list[tuple[str, Any]] = [("", Config)]
+    schemas += [("tracking.", TrackingConfig), ("search.", SearchConfig)]
+    schemas += [("data.", schema) for schema in TARGETS.values() if issubclass(schema, DataConfig)]
+    return {
+        f"{prefix}{each.name}": str(each.type)
+        for prefix, schema in schemas
+        for each in fields(schema)
+        if each.name not in ("_target_", *CHOSEN)
+    }
 
 
 def register() -> None:
