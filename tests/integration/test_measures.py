@@ -127,7 +127,7 @@ def test_the_report_has_the_measures(here: Path, capsys: pytest.CaptureFixture[s
     assert "share of the workloads" in page
 
     paths = SweepPaths(here / "outputs/sweeps/study")
-    assert write_report(paths) is not None
+    assert write_report(paths, read_folder(paths.folder)) is not None
     kept = {
         (p["key"], p["step"]): p["value"] for p in json.loads(paths.measures.read_text())["points"]
     }

@@ -281,7 +281,6 @@ def _is_group(item: dict[str, Any]) -> bool:
 
 def command(name: str) -> str:
     """Returns the command line that continues the present one."""
-
     typed = [argument for argument in TYPED or sys.argv[1:] if not argument.startswith("name=")]
     return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])
 
@@ -301,6 +300,7 @@ def help_text() -> str:
 
 
 def explain_error(error: Exception) -> tuple[str | None, int]:
+    """Returns what is said of an error, None where it is a fault of ours, and the exit code."""
     inner: BaseException | None = error
     while isinstance(inner, OmegaConfBaseException):  # it wraps what a resolver raises
         inner = inner.__cause__ or inner.__context__

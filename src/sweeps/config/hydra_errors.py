@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeps.config.command_line import quoted
 from sweeps.config.conversions import wrong_type
 from sweeps.config.locations import conf_dir
+from sweeps.config.quoting import quoted
 from sweeps.config.schema import GROUPS, TARGETS, Config
 from sweeps.errors import did_you_mean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from sweeps.runs.record import RunRecord
     from sweeps.runs.runner import RunRequest
+
+
+log = logging.getLogger(__name__)
 
 
 def at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
