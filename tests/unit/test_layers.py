@@ -9,7 +9,7 @@ import pytest
 SRC = Path(__file__).parents[2] / "src" / "sweeps"
 
 FLOORS = {
-    "doors": {"train", "compare", "reproduce", "sync"},
+    "doors": {"__main__", "train", "compare", "reproduce", "sync"},
     "service": {"sweep", "reproduction"},
     "judgement": {"analysis"},
     "adapters": {"search", "tracking"},

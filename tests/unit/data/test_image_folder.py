@@ -400,7 +400,7 @@ def test_resizing(resize: str, rows: list[list[int]], kind: Any, tmp_path: Path)
 
 
 def test_a_run_made_before_resize_was_a_key_keeps_its_identity() -> None:
-    saved = Path(__file__).parents[1] / "golden/v1/.hydra/config.yaml"
+    saved = Path(__file__).parents[2] / "golden/v1/.hydra/config.yaml"
     values, _ = with_defaults(read_saved(saved))
     values = resolve_references(values)
     values |= {"name": "a", "output_dir": "outputs", "tracking": {}, "trusted_targets": ["mine"]}
