@@ -68,7 +68,8 @@ class Measured:
         reached: When its best setting came to the target; None where that is not known.
         expected: Expected best after 1 .. n trials.
         sensitivity: To the learning rate; None where it is not known.
-        beaten: The probability that the best of all beats it; None for the best itself.
+        beaten: The probability that the best of all beats it; None for the best itself, and where
+            there is one seed, which says nothing.
     """
 
     contender: Contender
@@ -152,13 +153,14 @@ def _measured(
     values = trial_values(contender, part.objective, untrained(part.objective, part.runs))
     a, b = (values_by_seed(setting, compared) for setting in (best, own))
     sign = 1 if maximised(compared) else -1
+    beaten = None if own is best else probability_of_improvement(a, b, sign=sign)
     return Measured(
         contender=contender,
         spent=trials_spent(contender),
         reached=time_to_target(own, target) if target is not None else None,
         expected=tuple(expected_best(values, sign=part.sign)),
         sensitivity=lr_sensitivity(contender, part),
-        beaten=None if own is best else probability_of_improvement(a, b, sign=sign),
+        beaten=beaten if beaten is not None and beaten.pairs > 1 else None,
     )
 
 

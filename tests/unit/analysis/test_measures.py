@@ -171,6 +171,18 @@ def test_time_to_target_at_its_own_best() -> None:
     assert time_to_target(sgd.best, target) == Reached(3, 3 * STEPS, 3)
 
 
+def test_a_setting_of_which_a_seed_diverged_is_nobodys_best() -> None:
+    (adam,) = entrants(
+        run([0.9], optimizer="adam", lr=1, seed=0),
+        run([0.8], optimizer="adam", lr=1, seed=1, outcome="diverged"),
+        run([0.7], optimizer="adam", lr=0.1, seed=0),
+    )
+    assert adam.best is not None
+    assert adam.best.settings["lr"] == "0.1"
+    (sgd,) = entrants(run([0.9], optimizer="sgd", outcome="diverged"))
+    assert sgd.best is None
+
+
 def test_a_miss_stays_infinite_through_the_median() -> None:
     hit = Reached(1, 10, 1)
     assert median_time([hit, MISSED, MISSED]) == MISSED
