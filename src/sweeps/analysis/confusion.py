@@ -69,7 +69,8 @@ def confusion_of(setting: Setting) -> Confusion | None:
     """Returns the matrix of a setting's finished runs, or None where none has kept its predictions."""
     import numpy as np
 
-    found, names = [], ()
+    names: tuple[str, ...] = ()
+    found = []
     for run in setting.runs:
         classes = _predictions(run.folder) if run.outcome == "finished" and run.folder else None
         if classes is not None:

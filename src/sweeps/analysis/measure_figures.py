@@ -36,6 +36,7 @@ def pictures(comparison: Comparison, measures: Measures) -> list[list[Figure]]:
 def expected_best_figure(part: PartMeasures, objective: str) -> Figure | None:
     """Draws the expected best of each value of the axis, where at least two have a curve."""
     from matplotlib import rc_context
+    from matplotlib.ticker import MaxNLocator
 
     rows = [row for row in part.rows if row.expected][:MOST_LINES]
     if len(rows) < 2 or max(len(row.expected) for row in rows) < 2:
@@ -49,7 +50,7 @@ def expected_best_figure(part: PartMeasures, objective: str) -> Figure | None:
             panel.plot(x, y, **_look(place), markevery=every, label=_short(row.contender.name))
         panel.set_xlabel("trials")
         panel.set_ylabel(f"expected best {objective}")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         _legend(panel)
         caption = (
             "The best that so many of the tried settings, drawn at random, are expected to hold"

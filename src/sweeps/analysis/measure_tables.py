@@ -99,7 +99,8 @@ def points(measures: Measures) -> list[dict[str, Any]]:
     found: list[tuple[str, float, int]] = []
     for number, part in enumerate(measures.parts, start=1):
         prefix = f"part{number}/" if len(measures.parts) > 1 else ""
-        found += [(f"{prefix}{key}", *at) for row in part.rows for key, *at in _row_points(row)]
+        for row in part.rows:
+            found += [(f"{prefix}{key}", value, step) for key, value, step in _row_points(row)]
     if measures.suite is not None:
         scores = ((value, measures.suite.score(value)) for value in measures.suite.values)
         found += [(f"algoperf_score/{value}", score, 0) for value, score in scores]

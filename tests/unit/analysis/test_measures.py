@@ -179,7 +179,9 @@ def test_a_setting_of_which_a_seed_diverged_is_nobodys_best() -> None:
     )
     assert adam.best is not None
     assert adam.best.settings["lr"] == "0.1"
-    (sgd,) = entrants(run([0.9], optimizer="sgd", outcome="diverged"))
+    (sgd,) = entrants(
+        run([0.9], optimizer="sgd", seed=0), run([0.8], optimizer="sgd", seed=1, outcome="diverged")
+    )
     assert sgd.best is None
 
 
