@@ -171,6 +171,8 @@ def _target(part: Part, found: Sequence[Contender], wanted: Wanted) -> Target | 
 
 
 def _suite(comparison: Comparison, wanted: Wanted) -> Suite | None:
+    if not comparison.parts:
+        return None
     varying = differing(comparison.runs)
     axis = wanted.axis
     if axis is None:

@@ -80,6 +80,7 @@ def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
         paths.metrics,
         paths.metric_times,
         paths.weights,
+        paths.predictions,
         *epochs.parent.glob(epochs.name),
     ):
         path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 KEY_TAG = "sweeps.key"
 SETTING = "settings/"
 """Before a numeric setting that is a metric too: MLflow sorts params as text, metrics by size."""
-NOT_MEASURED = (SETTING, "system/", "best_", "suggested_", "start_loss")
+NOT_MEASURED = (SETTING, "system/", "best_", "start_", "suggested_")
 """Metrics of a store that are no points of a training."""
 PARENT_TAG = "mlflow.parentRunId"
 RANGE_TEST_TAG = "sweeps.range_test"
