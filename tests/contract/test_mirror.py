@@ -15,7 +15,7 @@ import pytest
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
-from sweeps.files import replace_text
+from sweeps.files import replace_json, replace_text
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
 from sweeps.sweep.sync import sync
@@ -356,6 +356,20 @@ def test_the_best_of_a_sweep_is_that_of_the_ranking(tmp_path: Path) -> None:
     ended = SweepRecord.load(sweep)
     assert ended is not None
     assert ended.best_value == 0.375
+
+
+def test_the_measures_of_a_sweep_are_its_metrics(tmp_path: Path) -> None:
+    sweep = SweepPaths(tmp_path / "study")
+    sweep.folder.mkdir()
+    SweepRecord("s", "study", "FINISHED", "val_loss", STARTED_MS, STARTED_MS + 5).save(sweep)
+    curve = [{"key": "expected_best/adam", "value": v, "step": k} for k, v in ((1, 0.5), (2, 0.25))]
+    replace_json(sweep.measures, {"points": curve})
+    push(tmp_path, sweep=sweep.folder)
+    (parent,) = stored(tmp_path)
+    assert history(tmp_path, parent, "expected_best/adam") == [
+        (1, STARTED_MS + 5, 0.5),
+        (2, STARTED_MS + 5, 0.25),
+    ]
 
 
 def test_a_sweep_that_went_on_and_ended_between_two_looks(tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ def assert_equal(one: tuple[Trainer, Points], other: tuple[Trainer, Points]) -> 
     assert best[0].keys() == best[1].keys()
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
     assert one[0].state.best_metrics == other[0].state.best_metrics
+    assert one[0].state.start_loss == other[0].state.start_loss == pytest.approx(2, abs=1)
+    predicted, again = (trainer.state.predictions for trainer, _ in (one, other))
+    assert predicted is not None
+    assert again is not None
+    assert torch.equal(predicted, again)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -112,6 +117,22 @@ def test_every_schedule(schedule: str, device: str, tmp_path: Path) -> None:
     twin = whole(cfg)
     assert len({value for _, key, value in twin[1] if key == "lr"}) > 1 or schedule in STEADY
     for at in CUTS:
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+def test_predictions_are_those_of_the_best_epoch_also_where_test_images_choose(
+    tmp_path: Path,
+) -> None:
+    hard = ["data.samples=80", "data.noise=2", "lr=0.6"]
+    cfg = config("data.val_fraction=0", "objective=test_accuracy", *hard)
+    twin = whole(cfg)
+    state = twin[0].state
+    by_epoch = [value for _, key, value in twin[1] if key == "test_accuracy"]
+    assert state.best_value == max(by_epoch[:2]) > by_epoch[2]
+    assert state.predictions is not None
+    predicted, true = state.predictions
+    assert (predicted == true).double().mean() == state.best_value
+    for at in (*CUTS, 12):
         assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
 
 
