@@ -106,4 +106,4 @@ def _theirs(metric: str) -> str:
 
 def _plain(name: str) -> str:
     """Returns a name that is one folder and one word."""
-    return re.sub(r"[^\w.=-]+", "_", name) or "_"
+    return re.sub(r"[^\w.=-]+", "_", name).lstrip(".") or "_"

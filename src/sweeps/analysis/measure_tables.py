@@ -74,7 +74,7 @@ def terminal(part: PartMeasures) -> str:
     titles, rows = table(part)
     if len(titles) < 3 and len(rows) < 2:
         return "\n".join(visible(line) for line in part.lines)
-    lines = [title(part), *terminal_lines(titles, rows[:ROWS_ON_TERMINAL], left={0})]
+    lines = [visible(title(part)), *terminal_lines(titles, rows[:ROWS_ON_TERMINAL], left={0})]
     if len(rows) > ROWS_ON_TERMINAL:
         lines.append(f"and {len(rows) - ROWS_ON_TERMINAL} more: --html FILE or --json shows all")
     return "\n".join([*lines, *(visible(line) for line in part.lines)])

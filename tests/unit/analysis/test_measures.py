@@ -440,5 +440,9 @@ def test_the_export_has_algoperfs_files(tmp_path: Path) -> None:
         "target": 0.7,
     }
     assert not list((tmp_path / "logs").glob("*/study_1/digits_pytorch/trial_2"))
+    outside = [run([0.5], optimizer="../../x", lr=0.1), run([0.4], optimizer="..", lr=0.1)]
+    export(find_suite(comparison(*outside), "optimizer", ["data"]), tmp_path / "safe")
+    assert {path.name for path in (tmp_path / "safe").iterdir()} == {"_.._x", "_"}
+    assert {path.name for path in tmp_path.iterdir()} == {"logs", "safe"}
     with pytest.raises(BadInputError, match=r"logs is not empty\. Name a new folder"):
         export(suite, tmp_path / "logs")
