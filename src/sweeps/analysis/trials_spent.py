@@ -55,4 +55,6 @@ def unequal_budgets(found: Sequence[Contender]) -> str:
             said.append(", ".join(f"{name} {count}" for name, count in counts.items()) + f" {what}")
     if not said:
         return ""
-    return f"Unequal budgets: {'; '.join(said)}. More trials find a better best by chance alone."
+    many = len({spent.trials for spent in budgets.values()}) > 1
+    why = " More trials find a better best by chance alone." if many else ""
+    return f"Unequal budgets: {'; '.join(said)}.{why}"

@@ -356,6 +356,10 @@ def test_unequal_budgets_are_said() -> None:
     spent = trials_spent(found[0])
     assert (spent.trials, spent.seeds, spent.epochs, spent.trained_epochs) == (2, 1, 2, 4)
     assert unequal_budgets(found[1:]) == ""
+    longer = [run([0.5] * n, optimizer=name, lr=0.1) for n, name in ((2, "sgd"), (3, "adam"))]
+    assert unequal_budgets(entrants(*longer)) == (
+        "Unequal budgets: optimizer=adam 3, optimizer=sgd 2 epochs."
+    )
 
 
 def test_a_general_optimizer_that_loses_was_tuned_too_little() -> None:
