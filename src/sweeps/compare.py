@@ -106,7 +106,8 @@ def _export(measures: Measures, folder: Path) -> None:
 
 def _asked(options: argparse.Namespace) -> str:
     filtered = f' with the filter "{options.filter}"' if options.filter else ""
-    return f"the experiment {_sources(options).experiment}{filtered}"
+    experiment = _sources(options).experiment or os.environ["MLFLOW_EXPERIMENT_ID"]
+    return f"the experiment {experiment}{filtered}"
 
 
 def _write_html(comparison: Comparison, measures: Measures, options: argparse.Namespace) -> None:

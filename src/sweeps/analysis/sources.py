@@ -12,6 +12,7 @@ from sweeps.errors import BadInputError, did_you_mean
 from sweeps.files import read_json
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.results import Collection, read_folder
+from sweeps.tracking.address import experiment_of, sqlite_file, sqlite_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ class Sources:
 
     output_dir: Path
     tracking_uri: str
-    experiment: str
+    experiment: str | None
 
     @classmethod
     def choose(
@@ -42,9 +43,8 @@ class Sources:
     ) -> Sources:
         """Returns what was given, or else what the environment says, or else our defaults."""
         uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        name = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
-        default = f"sqlite:///{output_dir.absolute()}/mlflow.db"
-        return cls(output_dir, uri or default, name or "sweeps")
+        default = sqlite_uri(output_dir / "mlflow.db")
+        return cls(output_dir, uri or default, experiment_of(experiment))
 
     @classmethod
     def of(cls, config: Config) -> Sources:
@@ -86,9 +86,9 @@ class Sources:
         if folder is not None:
             return read_folder(folder)
         uri = self.tracking_uri
-        local = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
+        local = sqlite_file(uri)
         looks_like_path = os.sep in name
-        if not looks_like_path and (local is None or Path(local).exists()):
+        if not looks_like_path and (local is None or local.exists()):
             from sweeps.tracking.mlflow.reader import StoreReader
 
             reader = StoreReader(uri)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
+from sweeps.tracking.address import experiment_of, sqlite_uri
 from sweeps.tracking.mlflow.client import explain
 from sweeps.tracking.mlflow.system import SystemMetrics
 from sweeps.tracking.mlflow.tracker import Store
@@ -45,7 +46,7 @@ LEAVE_WITHIN_S = 6.0
 def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
     """Returns the store of a config: its own, the environment's, or SQLite in the output folder."""
     configured = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return configured or f"sqlite:///{output_dir.absolute()}/mlflow.db"
+    return configured or sqlite_uri(output_dir / "mlflow.db")
 
 
 def _ui_command(config: Config) -> str:
@@ -88,9 +89,9 @@ def mirror_of(config: Config) -> Iterator[Mirror]:
     mirror.close()
 
 
-def experiment_name(config: TrackingConfig) -> str:
-    """Returns the experiment of a config: its own, the environment's, or ours."""
-    return config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "sweeps"
+def experiment_name(config: TrackingConfig) -> str | None:
+    """Returns the experiment of a config: its own, the environment's, or ours; see `experiment_of`."""
+    return experiment_of(config.experiment)
 
 
 class Mirror:
@@ -108,6 +109,7 @@ class Mirror:
         local = self._uri.startswith("sqlite:")
         self._artifacts = output_dir.absolute() / "artifacts" if local else None
         self._system = SystemMetrics(self._uri, config.system_metrics_after_s)
+        self._store: Store | None = None
         self._pusher: Pusher | None = None
         self._error: Exception | None = None
         self._imported, self._connected = threading.Event(), threading.Event()
@@ -115,6 +117,7 @@ class Mirror:
         self._runs: list[RunPaths] = []
         self._sweeps: list[SweepPaths] = []
         self._away = False
+        self._trash: str | None = None
         self._failures: list[Exception] = []
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
 
@@ -145,6 +148,8 @@ class Mirror:
         if self._error is not None:
             reason = f"cannot be used: {explain(self._error)}"
         self._runs, self._sweeps = [], []
+        if isinstance(self._error, TrackingUnavailableError):
+            raise self._error
         raise TrackingUnavailableError(
             f"The MLflow store {self._uri} {reason}. Start it, {otherwise}."
         )
@@ -185,10 +190,10 @@ class Mirror:
 
     def _work(self) -> None:
         try:
-            store = Store(self._uri, self._experiment, self._artifacts)
+            self._store = Store(self._uri, self._experiment, self._artifacts)
             self._imported.set()
-            store.connect()
-            self._pusher = Pusher(store, self._system)
+            self._store.connect()
+            self._pusher = Pusher(self._store, self._system)
         except Exception as error:
             self._error = error
             return
@@ -205,7 +210,7 @@ class Mirror:
     def _try_again(self) -> None:
         """Gives a store that is busy, such as a locked database, some more time at the end."""
         deadline = time.monotonic() + TRY_AGAIN_FOR_S
-        while self._failures and time.monotonic() < deadline:
+        while self._failures and not self._trash and time.monotonic() < deadline:
             time.sleep(1)
             self._push()
 
@@ -213,9 +218,17 @@ class Mirror:
         assert self._pusher is not None
         self._failures = self._pusher.push(self._runs, self._sweeps)
         if self._failures and not self._away:
+            self._trash = self._why_trash()
             log.warning(
                 "MLflow does not take the points (%s). The run goes on; they are kept in"
                 " metrics.jsonl and sent as soon as the store takes them.",
-                explain(self._failures[0]),
+                self._trash or explain(self._failures[0]),
             )
         self._away = bool(self._failures)
+
+    def _why_trash(self) -> str | None:
+        """Returns what to type where the experiment is in the trash: no waiting brings it back."""
+        assert self._store is not None
+        with contextlib.suppress(Exception):  # a store that is away
+            return self._store.explain_trash()
+        return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from sweeps.errors import TrackingUnavailableError
+from sweeps.tracking.address import sqlite_file
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -31,7 +31,8 @@ def open_client(uri: str, otherwise: str) -> Any:
     Raises:
         TrackingUnavailableError: There is no database where the URI says.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    database = sqlite_file(uri)
+    if database is not None and not database.is_file():
         raise TrackingUnavailableError(f"There is no MLflow store at {uri}. {otherwise}")
     return make_client(uri)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import BadInputError, TrackingUnavailableError, did_you_mean
 from sweeps.runs.metrics import Point, is_finite
 from sweeps.runs.results import CHANGES, Collection, RunResult, SweepResult, as_settings, best_point
+from sweeps.tracking.address import find_experiment
 from sweeps.tracking.mlflow.client import explain, open_client
 from sweeps.tracking.mlflow.tracker import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
@@ -47,14 +48,14 @@ class StoreReader:
         found = self._search([run.info.experiment_id], f"tags.`{PARENT_TAG}` = '{run_id}'")
         return self._collect([run, *found])
 
-    def sweep(self, name: str, experiment: str) -> Collection:
+    def sweep(self, name: str, experiment: str | None) -> Collection:
         """Returns the runs of a sweep by its name; none where the store does not know it."""
         quoted = name.replace("'", "")
         known = self._find_experiment(experiment)
         runs = [] if known is None else self._search([known], f"tags.`sweeps.sweep` = '{quoted}'")
         return self._collect(runs)
 
-    def experiment(self, name: str, filter_string: str) -> Collection:
+    def experiment(self, name: str | None, filter_string: str) -> Collection:
         """Returns the runs of an experiment that pass a filter of MLflow's.
 
         Raises:
@@ -62,6 +63,7 @@ class StoreReader:
         """
         known = self._find_experiment(name)
         if known is None:
+            assert name is not None  # an id that there is none of has been refused
             with self._explaining():
                 names = [str(item.name) for item in self._client.search_experiments()]
             raise BadInputError(
@@ -70,9 +72,9 @@ class StoreReader:
             )
         return self._collect(self._search([known], filter_string))
 
-    def _find_experiment(self, name: str) -> str | None:
+    def _find_experiment(self, name: str | None) -> str | None:
         with self._explaining():
-            found = self._client.get_experiment_by_name(name)
+            found = find_experiment(self._client, name)
         return None if found is None else str(found.experiment_id)
 
     def _search(self, experiments: list[str], filter_string: str) -> list[Any]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from sweeps.files import locked
+from sweeps.tracking.address import find_experiment, remove_quoted_folder, sqlite_file
 from sweeps.tracking.mlflow.client import load_mlflow, make_client
+from sweeps.tracking.moved import bring_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
+log = logging.getLogger(__name__)
+
 KEY_TAG = "sweeps.key"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tells MLflow's pages that runs are trainings; without it they ask, and show those of chats."""
 SETTING = "settings/"
 """Before a numeric setting that is a metric too: MLflow sorts params as text, metrics by size."""
 NOT_MEASURED = (SETTING, "system/", "best_", "start_", "suggested_")
@@ -33,25 +41,38 @@ class Store:
 
     Args:
         uri: The tracking URI.
-        experiment: Name of the experiment; it is created where missing.
+        experiment: Name of the experiment; it is created where missing. None: MLFLOW_EXPERIMENT_ID.
         artifacts: Where a new experiment of a local database keeps files; None: the server says.
     """
 
-    def __init__(self, uri: str, experiment: str, artifacts: Path | None) -> None:
+    def __init__(self, uri: str, experiment: str | None, artifacts: Path | None) -> None:
         load_mlflow()  # slow, so before the clock of a connection
         self._uri, self._experiment, self._artifacts = uri, experiment, artifacts
 
     def connect(self) -> None:
         """Opens the store and finds or makes the experiment."""
-        if not self._uri.startswith("sqlite:///"):
+        database = sqlite_file(self._uri)
+        if database is None:
             self._open()
             return
-        from pathlib import Path
-
-        database = Path(self._uri.removeprefix("sqlite:///"))
         database.parent.mkdir(parents=True, exist_ok=True)
         with locked(database.with_name(f"{database.name}.lock")):  # making the schema races
             self._open()
+            remove_quoted_folder(self._uri)
+            if self._artifacts and self._artifacts.parent == database.absolute().parent:
+                self._settle_in(database.absolute(), self._artifacts)
+
+    def explain_trash(self) -> str | None:
+        """Returns how to restore the experiment where it is in the trash, else None."""
+        found = self._client.get_experiment(self._experiment_id)
+        if found.lifecycle_stage == "active":
+            return None
+        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        return (
+            f"its experiment '{found.name}' is in the trash; to restore it:"
+            f" MLFLOW_TRACKING_URI={shlex.quote(self._uri)} {restore}; or name another with"
+            " tracking.experiment=NAME"
+        )
 
     @property
     def experiment_key(self) -> str:
@@ -155,13 +176,24 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         self._client = make_client(self._uri)
-        found = self._client.get_experiment_by_name(self._experiment)
+        found = find_experiment(self._client, self._experiment)
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
-                self._client.create_experiment(self._experiment, location)
+                self._client.create_experiment(self._experiment, location, KIND)
             except MlflowException:  # another process was faster, or there is no making one
-                if self._client.get_experiment_by_name(self._experiment) is None:
+                if find_experiment(self._client, self._experiment) is None:
                     raise
-            found = self._client.get_experiment_by_name(self._experiment)
+            found = find_experiment(self._client, self._experiment)
         self._experiment_id, self._created_ms = found.experiment_id, found.creation_time
+
+    def _settle_in(self, database: Path, artifacts: Path) -> None:
+        """Makes a store that lies in the output folder know where that is, and what is in it."""
+        found = self._client.get_experiment(self._experiment_id)
+        if before := bring_along(database, found, artifacts):
+            log.info(
+                "The project was in %s: MLflow keeps its files here from now on.", before.parent
+            )
+        for key, value in KIND.items():
+            if found.lifecycle_stage == "active" and key not in found.tags:
+                self._client.set_experiment_tag(self._experiment_id, key, value)
