@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.analysis.sources import Sources
 from sweeps.errors import BadInputError, SweepsError
-from sweeps.files import replace_text
+from sweeps.files import ensure_home, replace_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 well, 2 bad input."""
     options = _parser().parse_args(arguments)
+    ensure_home()
     try:
         _compare(options)
     except SweepsError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import math
 import os
@@ -17,6 +18,14 @@ from sweeps.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, BinaryIO
+
+
+def ensure_home() -> None:
+    """Gives a user without a home folder the one that containers give: libraries ask, on import."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.sep
 
 
 def expanded(typed: str) -> Path:
@@ -53,6 +62,30 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def explain_unwritable(error: OSError) -> str:
+    """Returns in a sentence what is in the way of a file or folder."""
+    if error.filename is None:
+        return f"Cannot write: {error.strerror or error}."
+    path = Path(os.fsdecode(error.filename))
+    place = next(filter(os.path.lexists, (path, *path.parents)), path)
+    reason = str(error.strerror)
+    if place.is_symlink() and not os.path.exists(place):  # noqa: PTH110 - it may be closed
+        reason = f"{place} is a link to {place.readlink()}, which does not exist"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST) and not place.is_dir():
+        reason = f"{place} is a file, and should be a folder"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        here = place if place.name else place.absolute()
+        reason = f"{here} belongs to {_owner(place)} and is closed to you"
+    return f"Cannot write {path}: {reason}."
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, NotImplementedError):  # a user without a name, or Windows
+        return f"user {path.stat().st_uid}"
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

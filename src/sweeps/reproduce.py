@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweeps.errors import BadInputError, SweepsError
+from sweeps.files import ensure_home, explain_unwritable
 from sweeps.runs.console import ConsoleHandler
 from sweeps.signals import Interrupted, raising_signals
 
@@ -34,6 +35,7 @@ def main() -> None:
         sys.path.append(str(Path.cwd()))  # a person's own models beside them, for the script too
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()])
     logging.getLogger("sweeps").setLevel(logging.INFO)
+    ensure_home()
     try:
         with raising_signals():
             sys.exit(_reproduce(arguments))
@@ -62,8 +64,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _explain(error: SweepsError | OSError) -> str:
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        return f"Cannot use{where}: {error.strerror or error}. Choose another --output-dir FOLDER."
+        return f"{explain_unwritable(error)} Choose another --output-dir FOLDER."
     text = re.sub(r"add 'trusted_targets=\[([^]]*)\]'", r"add --trust \1", str(error))
     # It may quote a stranger's config.
     return "".join(c if c.isprintable() else "?" for c in text[:2000])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sweeps.errors import SweepsError
+from sweeps.files import ensure_home, explain_unwritable
 from sweeps.sweep.sync import sync
 
 
@@ -30,11 +31,16 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("sweeps").setLevel(logging.INFO)
+    ensure_home()
     try:
         complete = sync(arguments.folders, uri=arguments.uri, experiment=arguments.experiment)
     except SweepsError as error:
         print(f"sweeps: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         sys.exit(error.exit_code)
+    except OSError as error:
+        said = f"sweeps: {explain_unwritable(error)} Type it as the user who made the runs."
+        print(said, file=sys.stderr)  # noqa: T201 - the terminal is the place
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if complete else 1)

@@ -19,6 +19,7 @@ from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import open_rate
 from sweeps.config.resolvers import prepare_hydra
 from sweeps.errors import SweepsError
+from sweeps.files import ensure_home
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord
 from sweeps.signals import Interrupted, raising_signals
@@ -80,6 +81,7 @@ def main() -> None:
         return
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a person's own models beside them, for the script too
+    ensure_home()
     want_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     try:

@@ -21,6 +21,7 @@ from sweeps.config.quoting import FUNCTION, REFERENCE, as_text, quoted, read, sp
 from sweeps.config.saved import printable, read_saved, shipped_values, with_defaults
 from sweeps.config.schema import CHOSEN, GROUPS, key_types
 from sweeps.errors import BadInputError, SweepsError, did_you_mean
+from sweeps.files import explain_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -313,5 +314,5 @@ def explain_error(error: Exception) -> tuple[str | None, int]:
             errno.ENAMETOOLONG: "Type a shorter name=... or a shorter folder.",
         }
         remedy = remedies.get(error.errno or 0, "Choose another folder with output_dir=...")
-        return f"Cannot write {printable(error.filename)}: {error.strerror}. {remedy}", 2
+        return f"{printable(explain_unwritable(error))} {remedy}", 2
     return explain(error), 2

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TryAgainError
 from sweeps.launchers.local.worker import Question, work
+from sweeps.launchers.sockets import settle_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,8 @@ class Pool:
     ) -> None:
         self._timeout_s, self._retries, self._stop_on_error = timeout_s, retries, stop_on_error
         self._context: Any = multiprocessing.get_context(start_method or best_start_method())
+        if self._context.get_start_method() == "forkserver":
+            settle_sockets()
 
     def warm_up(self, preload: str) -> None:
         """Starts the server.
