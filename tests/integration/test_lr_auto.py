@@ -33,7 +33,7 @@ def test_a_sweep_around_the_picks_of_range_tests(tmp_path: Path) -> None:
         for name, folder in tests.items()
     }
     for name, pick in picks.items():
-        assert f"Range test for optimizer={name}: lr {pick:g} (loss fell fastest there; " in out
+        assert f"Range test for optimizer={name}: lr {pick:g} (from short trainings at " in out
     assert "Sweep of 6 runs in outputs/sweeps/s" in out
     cells = [json.loads(path.read_text()) for path in sweep.glob("*/run.json")]
     rates = {
@@ -57,7 +57,7 @@ def test_a_sweep_around_the_picks_of_range_tests(tmp_path: Path) -> None:
         for key in ("lr", "train_loss"):
             history = client(tmp_path).get_metric_history(run.info.run_id, key)
             written = [(step, value) for k, step, value in points(tests[name]) if k == key]
-            assert len(history) == len(written) > 100
+            assert len(history) == len(written) > 5
             assert sorted((p.step, p.value) for p in history) == written
 
     code, out, err = train(tmp_path, *COMMAND)

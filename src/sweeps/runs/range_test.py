@@ -1,17 +1,19 @@
 """A learning rate range test (Smith 2017, arXiv:1506.01186): an ordinary run, and what it picks.
 
-It trains from the run's own initial weights while the rate grows from 1e-6 to 10. It lives in the
-folder of the run or sweep that asked for it; its pick is written beside it, so that the same command
-finds the same rate.
+It trains from the run's own initial weights while the rate grows from 1e-3 to 10. Above the rate at which
+its loss was least begin a few short trainings, which settle the pick (`lr_trials`). It lives in the folder
+of the run or sweep that asked for it; the pick is written beside it, so that the same command finds the
+same rate.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from sweeps.config import cell_name, identity, parse
 from sweeps.config.identity import NOT_IDENTITY
@@ -20,26 +22,27 @@ from sweeps.config.lr_values import rounded
 from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
+from sweeps.lr_trials import SPACING, choose, descend, hopeless, score, trial_steps
 from sweeps.runs.metrics import read_points
 from sweeps.runs.paths import RunPaths, range_test_paths
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.runs.runner import RunRequest, run
-from sweeps.training.lr_curve import exploded, steepest
+from sweeps.training.lr_curve import exploded, lowest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from omegaconf import DictConfig
-
+    from sweeps.config import Config
     from sweeps.runs.runner import Observer
     from sweeps.training.trainer import Report
 
 
-STEPS = 200
+STEPS = 12
 LARGEST_LR = 10.0
-"""The first is the schedule's `start` times it."""
+FIRST_SHARE = 1e-4
+"""The first rate, of the largest: one below 1e-3 lowers no loss in so few steps."""
 
-ITS_OWN = ("lr", "epochs", "log_every", "schedule")
+ITS_OWN = ("lr", "log_every", "schedule")
 """What a range test sets itself, whatever the run has there."""
 
 
@@ -48,16 +51,20 @@ class Suggestion:
     """What a range test has come to.
 
     Attributes:
-        lr: The rate at which the loss fell fastest.
-        steps: Optimizer steps that were trained.
+        lr: The rate to train with.
+        steps: Optimizer steps that were trained to find it.
         seconds: How long that took.
         time_ms: When it was picked.
+        of: Optimizer steps of a whole training.
+        tried: The loss at the end of each short training by its rate, None where that was hopeless.
     """
 
     lr: float
     steps: int
     seconds: float
     time_ms: int
+    of: int = 0
+    tried: dict[str, float | None] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, paths: RunPaths) -> Suggestion | None:
@@ -76,9 +83,8 @@ def range_test_of(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> RunRequest:
     test = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"])
     schedule = OmegaConf.load(conf_dir() / "schedule/range_test.yaml")
     with read_write(test), open_dict(test):
-        # An epoch has a step at least: with so many there are enough, and the rest is not trained.
-        test.lr, test.epochs, test.log_every = LARGEST_LR, STEPS, 1
-        test.schedule = {**schedule, "steps": STEPS, "warmup_epochs": 0.0}
+        test.lr, test.log_every = LARGEST_LR, 1
+        test.schedule = {**schedule, "start": FIRST_SHARE, "steps": STEPS, "warmup_epochs": 0.0}
     config = parse(test)
     kept = [str(item) for item in hydra_cfg.overrides.task if key_of(str(item)) not in ITS_OWN]
     overrides = [*kept, "schedule=range_test"]
@@ -92,26 +98,41 @@ def range_test_of(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> RunRequest:
 
 
 def run_range_test(request: RunRequest) -> Suggestion:
-    """Trains while the rate grows, or continues it, and writes down what it picks.
+    """Trains while the rate grows, or continues it, then shortly at a few rates; writes down the pick.
 
     Raises:
-        BadInputError: It cannot run, or its loss never fell.
+        BadInputError: It cannot run, or no rate lowered the loss.
         RunFailedError: The training raised.
     """
     paths = RunPaths(request.folder)
     record = RunRecord.load(paths)
     if record is None or record.outcome not in ("stopped", "diverged", "finished"):
         record = run(request, observe=_until_it_explodes(paths))
-    curve = _read_curve(paths)
-    rate = steepest([lr for lr, _ in curve], [loss for _, loss in curve])
+    curve, started = _read_curve(paths), time.monotonic()
+    momentum = request.config.optimizer.get("momentum", 0.0)
+    trials = _Trials(request, threads=record.threads, steps=trial_steps(record.steps, momentum))
+    tried = descend(trials.score_at, min(LARGEST_LR, SPACING * lowest(curve)))
+    rate = choose(
+        tried,
+        first_loss=curve[0][1],
+        momentum=momentum,
+        steps=trials.steps,
+    )
     if rate is None:
         raise BadInputError(
-            f"The range test says nothing: its loss never fell clearly in {len(curve)} steps from lr"
-            f" {curve[0][0]:.2g} (loss {curve[0][1]:.4g}) to {curve[-1][0]:.2g} (loss"
-            f" {curve[-1][1]:.4g}). Look at {os.path.relpath(paths.metrics)}, try another batch_size"
-            " or optimizer, or type a number, such as lr=0.01."
+            f"lr=auto finds nothing: no training of {trials.steps} steps at one of {len(tried)} rates"
+            f" from {max(tried):.2g} down to {min(tried):.2g} brought the loss below its first value,"
+            f" {curve[0][1]:.4g}. Look at {os.path.relpath(paths.metrics)}, try another batch_size or"
+            " optimizer, or type a number, such as lr=0.01."
         )
-    found = Suggestion(rounded(rate), len(curve), record.seconds, now_ms())
+    found = Suggestion(
+        lr=rounded(rate),
+        steps=len(curve) + trials.spent,
+        seconds=record.seconds + time.monotonic() - started,
+        time_ms=now_ms(),
+        of=record.steps,
+        tried={f"{rate:.3g}": value for rate, value in tried.items()},
+    )
     replace_json(paths.suggested_lr, dataclasses.asdict(found))
     return found
 
@@ -119,13 +140,54 @@ def run_range_test(request: RunRequest) -> Suggestion:
 def setting_of(test: RunRequest) -> list[str]:
     """Returns what was typed for a range test and changes it."""
     return [
-        item for item in test.overrides if key_of(item) not in (*ITS_OWN, "seed", *NOT_IDENTITY)
+        item
+        for item in test.overrides
+        if key_of(item) not in (*ITS_OWN, "epochs", "seed", *NOT_IDENTITY)
     ]
 
 
 def key_of(override: str) -> str:
     """Returns the group or value that an override sets, such as 'optimizer' for optimizer.lr=1."""
     return override.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
+
+
+class _Trials:
+    """Trains shortly at one rate after another, each time from the run's own initial weights.
+
+    Args:
+        request: The range test.
+        threads: CPU threads of its run.
+        steps: Optimizer steps of each.
+    """
+
+    def __init__(self, request: RunRequest, *, threads: int, steps: int) -> None:
+        self._request, self._threads = request, threads
+        self.steps, self.spent = steps, 0
+
+    def score_at(self, rate: float) -> float | None:
+        """Returns the loss at the end of a short training, or None where it is hopeless."""
+        import torch
+
+        from sweeps.runs.build import build_trainer
+
+        torch.set_num_threads(self._threads)
+        trainer, _ = build_trainer(self._config(rate))
+        losses: list[float] = []
+        for report in trainer.run():
+            if "train_loss" in report.metrics:
+                losses.append(report.metrics["train_loss"])
+            if losses and (len(losses) == self.steps or hopeless(losses)):
+                break
+        self.spent += len(losses)
+        return None if hopeless(losses) else score(losses)
+
+    def _config(self, rate: float) -> Config:
+        """Returns the run's config at a constant rate, wherever it refers to the rate."""
+        values = OmegaConf.create(self._request.hydra_files["config.yaml"])
+        assert isinstance(values, DictConfig)
+        constant = OmegaConf.load(conf_dir() / "schedule/constant.yaml")
+        values.lr, values.schedule = rate, {**constant, "warmup_epochs": 0.0}
+        return parse(values)
 
 
 def _until_it_explodes(paths: RunPaths) -> Observer:
@@ -147,7 +209,7 @@ def _until_it_explodes(paths: RunPaths) -> Observer:
 
 
 def _read_curve(paths: RunPaths) -> list[tuple[float, float]]:
-    """Returns the rate and the loss of each step."""
+    """Returns the rate and the loss of each step; the rate grows."""
     points = read_points(paths.metrics)
     rates, losses = (
         {point["step"]: point["value"] for point in points if point["key"] == key}

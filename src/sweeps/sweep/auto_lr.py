@@ -70,7 +70,7 @@ def resolve_rates(
     """Replaces auto and around(...) in the cells of a grid by the rates that they stand for.
 
     Settings that differ in lr, seed, schedule or epochs alone share a range test, with the first
-    seed.
+    seed and epochs.
 
     Args:
         grid: The overrides of each cell.
@@ -96,7 +96,7 @@ def resolve_rates(
             rate, setting = open_rate(cfg), ""
             if rate is not None and rate.center == "auto":
                 test = range_test_of(cfg, cfg.hydra, folder)
-                setting = identity(dataclasses.replace(test.config, seed=0))
+                setting = identity(dataclasses.replace(test.config, seed=0, epochs=1))
                 tests.setdefault(setting, test)
         asked.append((overrides, rate, setting))
     _run_all(list(tests.values()), launcher)
@@ -188,10 +188,13 @@ def _say(test: RunRequest, setting: Sequence[str]) -> float:
     found = Suggestion.load(RunPaths(test.folder))
     assert found is not None
     log.info(
-        "Range test%s: lr %g (loss fell fastest there; %d steps, %.1f s)",
+        "Range test%s: lr %g (from short trainings at %d rates; %d steps in all, %.0f %% of a whole"
+        " training's, %.1f s)",
         _for(setting),
         found.lr,
+        len(found.tried),
         found.steps,
+        100 * found.steps / max(1, found.of),
         found.seconds,
     )
     return found.lr
