@@ -59,7 +59,7 @@ def papers_jobs(qualities: list[float], *, factor: int, rungs: int) -> list[tupl
     """Algorithm 2 of arXiv:1810.05934 with one worker: each job as (trial, rung), until none is new."""
     at: list[list[int]] = [[] for _ in range(rungs + 1)]
     promoted: list[set[int]] = [set() for _ in range(rungs)]
-    jobs = []
+    jobs: list[tuple[int, int]] = []
     new = iter(range(len(qualities)))
     while True:
         for rung in reversed(range(rungs)):
@@ -84,7 +84,9 @@ def test_asha_is_the_papers_algorithm(factor: int, rungs: int, seed: int) -> Non
     chance = random.Random(seed)
     qualities = [chance.random() for _ in range(60)]
     expected = papers_jobs(qualities, factor=factor, rungs=rungs)
-    halving, trials, jobs = SuccessiveHalving(factor, 1, wait=False), list[Trial](), []
+    halving = SuccessiveHalving(factor, 1, wait=False)
+    trials: list[Trial] = []
+    jobs: list[tuple[int, int]] = []
     levels = [factor**rung for rung in range(rungs + 1)]
     while len(jobs) < len(expected):
         current = halving.promote(trials, more=True)
