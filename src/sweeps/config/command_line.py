@@ -314,5 +314,5 @@ def explain_error(error: Exception) -> tuple[str | None, int]:
             errno.ENAMETOOLONG: "Type a shorter name=... or a shorter folder.",
         }
         remedy = remedies.get(error.errno or 0, "Choose another folder with output_dir=...")
-        return f"{printable(explain_unwritable(error))} {remedy}", 2
+        return f"{printable(explain_unwritable(error), 600)} {remedy}", 2
     return explain(error), 2
