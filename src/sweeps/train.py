@@ -15,6 +15,7 @@ from hydra.types import RunMode
 import sweeps
 from sweeps.config.command_line import explain_error, for_hydra, from_saved_run, help_text
 from sweeps.config.defaults import keep_defaults
+from sweeps.config.hydra_errors import for_terminal
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import open_rate
 from sweeps.config.resolvers import prepare_hydra
@@ -99,7 +100,7 @@ def main() -> None:
         if message is None:
             raise
         sys.stdout.flush()
-        print(f"sweeps: {message}", file=sys.stderr)  # noqa: T201 - the terminal is the place
+        print(f"sweeps: {for_terminal(message)}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         sys.exit(code)
 
 

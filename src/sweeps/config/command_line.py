@@ -7,6 +7,7 @@ import errno
 import re
 import shlex
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,12 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
         BadInputError: A flag is unknown, or a word is no key=value.
     """
     for argument in arguments:
-        if not argument.isprintable() and any("\ud800" <= c <= "\udfff" for c in argument):
-            raise BadInputError(
-                f"{argument!a} is no text in UTF-8. Type it in UTF-8, or rename that folder."
-            )
+        for character in argument:
+            if unicodedata.category(character) in ("Cc", "Cs") and character != "\t":
+                raise BadInputError(
+                    f"{argument!a} holds {character!a}, which is no letter in UTF-8. Type it without,"
+                    " or rename that folder."
+                )
     TYPED[:] = arguments
     flags, words = _apart(quote_rates(arguments))
     if "--shell-completion" in flags:
@@ -203,6 +206,10 @@ def _refuse_unmeant(key: str, name: str, value: str) -> None:
         raise BadInputError(f"{key}={value}: {name} exists. Type {name}={value}, without the +.")
     if name in CHOSEN and value.startswith("["):
         raise BadInputError(_brackets(name, value))
+    if (top := name.partition(".")[0]) != name and top in key_types():
+        raise BadInputError(
+            f"Unknown key {name}. Did you mean '{top}'? It is no group of settings."
+        )
     if name == "optimizer.lr" and "${" not in value:
         raise BadInputError(
             f"{name}={value} would leave lr, which every table shows, at another value. Type"

@@ -21,21 +21,36 @@ if TYPE_CHECKING:
 
 def explain(error: Exception) -> str | None:
     """Returns one short message for an error of Hydra or OmegaConf, or None for any other error."""
-    text = str(error).strip()
-    if isinstance(error, ValueError) and text.startswith("Config group override must be"):
-        return "A group needs the name of a choice, such as model=linear, not null."
-    if isinstance(error, OverrideParseException):
-        return _bad_grammar(error.override)
+    if message := _by_class(error):
+        return message
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
+    text = str(error).strip()
     cause = str(error.__cause__).strip() if error.__cause__ else ""
     for explanation in EXPLANATIONS:
         if message := explanation(text, cause):
             return message
-    first = text.splitlines()[0]
-    if isinstance(error, ConfigCompositionException) and cause:
-        return f"{first}: {cause.splitlines()[0]}"
-    return first
+    lines = [part.splitlines()[0] for part in (text, cause) if part]
+    is_part = isinstance(error, ConfigCompositionException)
+    return ": ".join(lines if is_part else lines[:1]) or type(error).__name__
+
+
+def _by_class(error: Exception) -> str | None:
+    if isinstance(error, OverrideParseException):
+        return _bad_grammar(error.override)
+    if isinstance(error, RecursionError):
+        return "The config refers to itself without end, as YAML's & and * allow. Spell it out."
+    if re.search(r"is not an int$|^invalid literal for int\(\)", str(error).partition("\n")[0]):
+        return "A list has no named settings inside. Type the whole list, such as key=[1,2]."
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "A group needs the name of a choice, such as model=linear, not null."
+    return None
+
+
+def for_terminal(message: str) -> str:
+    """Returns a message without control characters, and without the middle of endless words."""
+    plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in message)
+    return re.sub(r"(\S{200})\S{200,}(\S{50})", r"\1...\2", plain)
 
 
 def _unknown_choice(text: str, _cause: str) -> str | None:
@@ -129,6 +144,17 @@ def _added_twice(text: str, _cause: str) -> str | None:
     return None
 
 
+def _broken_reference(text: str, cause: str) -> str | None:
+    both = f"{text}\n{cause}"
+    if match := re.search(r"(?:no viable alternative|mismatched input|token recognition).*", both):
+        key = re.search(r"full_key: (\S+)", both)
+        return (
+            f"{key.group(1) if key else 'A value'} holds a reference that cannot be read"
+            f" ({match.group()}). Type a reference as ${{lr}}."
+        )
+    return None
+
+
 def _several_values(text: str, _cause: str) -> str | None:
     if "does not support sweep" in text or "Ambiguous value for argument" in text:
         found = re.search(r"Ambiguous value for argument '([^']+)'", text)
@@ -141,4 +167,12 @@ def _several_values(text: str, _cause: str) -> str | None:
     return None
 
 
-EXPLANATIONS = (_unknown_choice, _unknown_key, _wrong_type, _no_null, _added_twice, _several_values)
+EXPLANATIONS = (
+    _unknown_choice,
+    _unknown_key,
+    _wrong_type,
+    _no_null,
+    _added_twice,
+    _broken_reference,
+    _several_values,
+)

@@ -98,8 +98,8 @@ _last: dict[str, Config] = {}
 
 
 def _from_plain(values: dict[str, Any]) -> Config:
-    for key in (*GROUPS, "tracking"):
-        if not isinstance(values.get(key), dict):
+    for key in (*GROUPS, "tracking", "search"):
+        if not isinstance(values.get(key, {} if key == "search" else None), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
     if parse_rate(values.get("lr")) is not None:
