@@ -140,7 +140,7 @@ def _override(word: str, *, sweeping: bool) -> str:
     if not equals and not key.startswith("~"):
         raise BadInputError(_no_value(word))
     _refuse_unmeant(key, name, value)
-    if sweeping and _is_single(name) and re.fullmatch(r"\[.*\]", value):
+    if sweeping and _is_single(name) and re.fullmatch(r"\[[^\[\]]*\]", value):
         raise BadInputError(_brackets(name, value))
     if not equals or not value:
         return word

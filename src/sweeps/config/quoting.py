@@ -27,6 +27,9 @@ FUNCTION = re.compile(
 """Hydra's own functions of the command line."""
 
 QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+ESCAPED = r"[\\()\[\]{}:=, \t]"
+"""What Hydra escapes where it writes a text without quotes."""
+
 REFERENCE = r"\$\{[^}]*\}"
 BRACKETS = r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}"
 
@@ -36,8 +39,13 @@ def as_text(choice: str) -> str:
     if re.fullmatch(QUOTED, choice, re.DOTALL):
         return choice
     found = read(f"key={choice}")
-    if found is not None and not found.is_sweep_override() and found.value() in (None, choice):
+    value = None if found is None or found.is_sweep_override() else found.value()
+    if found is not None and found.value() is None:
+        return choice  # null
+    if value == choice and not re.search(ESCAPED, choice):
         return choice
+    if isinstance(value, str) and re.sub(ESCAPED, r"\\\g<0>", value) == choice:
+        return quoted(value)  # as Hydra writes it into the overrides of a cell
     return quoted(choice.replace("\\,", ","))
 
 
