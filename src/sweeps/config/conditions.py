@@ -1,7 +1,7 @@
 """Sentences about settings: exclude='optimizer is adam and lr above 0.1', only='KEY if SENTENCE'.
 
-The language is words, because Hydra's override grammar lets blanks through but not > or =; the
-symbols work where they are quoted, and in YAML.
+The language is words, because a shell reads > and ( itself; the symbols work where they are quoted,
+and in YAML.
 
     sentence     all or all or ...
     all          part and part and ...
