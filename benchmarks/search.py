@@ -309,6 +309,7 @@ def agenda_of(*typed: str) -> Agenda:
     from sweeps.config.composition import Composer
     from sweeps.config.locations import conf_dir
     from sweeps.config.resolvers import prepare_hydra
+    from sweeps.launchers.local.pool import Pool
     from sweeps.sweep.controller import agenda_for
 
     prepare_hydra()
@@ -316,7 +317,7 @@ def agenda_of(*typed: str) -> Agenda:
     master = loader.load_configuration("config", list(typed), RunMode.MULTIRUN)
     context = HydraContext(config_loader=Composer(loader), callbacks=Callbacks(master))
     words = [word for word in typed if not word.startswith("hydra/")]
-    return agenda_for(words, searching=True, launcher=None, hydra_context=context, master=master)
+    return agenda_for(words, searching=True, launcher=Pool(), hydra_context=context, master=master)
 
 
 def main() -> None:

@@ -3,9 +3,8 @@
 # No "from __future__ import annotations": Hydra runs this module before it is in sys.modules,
 # and a dataclass would look its string annotations up there.
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -63,7 +62,7 @@ class LocalLauncher(Launcher):
         self.workers = workers
         self.runs_per_gpu = runs_per_gpu
         self.plan = plan
-        self.pool = Pool(timeout_s=timeout_s, retries=retries, stop_on_error=on_error == "stop")
+        self.engine = Pool(timeout_s=timeout_s, retries=retries, stop_on_error=on_error == "stop")
 
     def setup(
         self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
@@ -72,48 +71,22 @@ class LocalLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
-        self._jobs: Any = None
         if not self.plan:
-            self.pool.warm_up("sweeps.sweep.preload")
+            self.engine.warm_up("sweeps.sweep.preload")
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "Sequence[JobReturn]":
-        """Runs jobs of any task function."""
-        from sweeps.launchers.hydra_job import failed
-        from sweeps.launchers.slots import Slots
+        """Runs jobs of any task function; our own sweeps give theirs to the engine themselves."""
+        from sweeps.launchers.hydra_job import HydraJobs, as_job_return, failed
+        from sweeps.launchers.launcher import Job
+        from sweeps.launchers.slots import Need
 
-        slots = Slots.plan(
-            cells=len(job_overrides),
-            workers=self.workers,
-            threads=None,
-            gpus=0,
-            runs_per_gpu=self.runs_per_gpu,
-            on_gpu=False,
+        jobs = HydraJobs(self.hydra_context, self.config, self.task_function)
+        numbered = enumerate(map(list, job_overrides), initial_job_idx)
+        made = (Job(n, functools.partial(jobs.compose, words, n)) for n, words in numbered)
+        slots = self.engine.slots(
+            Need(len(job_overrides), workers=self.workers, runs_per_gpu=self.runs_per_gpu)
         )
-        jobs = iter(
-            [
-                self.job(list(overrides), initial_job_idx + number)
-                for number, overrides in enumerate(job_overrides)
-            ]
-        )
-        return self.launch_in(
-            lambda: next(jobs, None), slots=slots, on_end=failed, on_tick=lambda _: None
-        )
-
-    def job(
-        self, overrides: list[str], number: int, *, log: Path | None = None, kind: Any = "cpu"
-    ) -> Any:
-        """Returns a job for `launch_in`; it is composed when it starts."""
-        from sweeps.launchers.hydra_job import HydraJobs
-        from sweeps.launchers.local.pool import Job
-
-        self._jobs = self._jobs or HydraJobs(self)
-        make = functools.partial(self._jobs.compose, overrides, number)
-        return Job(number, make, log=str(log) if log else None, kind=kind)
-
-    def launch_in(self, next_job: Callable[[], Any], **how: Any) -> "Sequence[JobReturn]":
-        """Runs jobs as they come, see `sweeps.launchers.local.pool.Pool.run`."""
-        from sweeps.launchers.hydra_job import as_job_return
-
-        return [as_job_return(ended) for ended in self.pool.run(next_job, **how)]
+        ended = self.engine.run(lambda: next(made, None), slots, on_end=failed)
+        return [as_job_return(one) for one in ended]

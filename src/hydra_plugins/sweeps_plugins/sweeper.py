@@ -50,6 +50,7 @@ class SweepsSweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
+        self.task_function: TaskFunction | None = None
 
     def setup(
         self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
@@ -69,6 +70,7 @@ class SweepsSweeper(Sweeper):
         )
         self.hydra_context = hydra_context
         self.config = config
+        self.task_function = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -78,6 +80,7 @@ class SweepsSweeper(Sweeper):
         from hydra.core.utils import configure_log
 
         from sweeps.config.command_line import as_overrides
+        from sweeps.launchers.hydra_batches import launcher_of
         from sweeps.sweep.controller import run_sweep
 
         assert self.launcher is not None
@@ -88,7 +91,8 @@ class SweepsSweeper(Sweeper):
         return run_sweep(
             [*axes, *arguments],
             searching=self.searching,
-            launcher=self.launcher,
+            launcher=launcher_of(self.launcher),
+            task_function=self.task_function,
             hydra_context=self.hydra_context,
             master=self.config,
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cloudpickle
 from hydra.core.plugins import Plugins
@@ -15,7 +16,9 @@ from omegaconf import DictConfig, open_dict
 from sweeps.errors import BadInputError, RunFailedError
 
 if TYPE_CHECKING:
-    from sweeps.launchers.local.pool import Ended
+    from hydra.types import HydraContext, TaskFunction
+
+    from sweeps.launchers.launcher import Ended
 
 
 @dataclass(frozen=True)
@@ -50,25 +53,33 @@ class HydraJob:
 
 
 class HydraJobs:
-    """Composes the jobs of a launcher that has been set up; what they share is pickled once.
+    """Composes the jobs of one sweep; what they share is pickled once.
 
     Args:
-        launcher: Its master config names the folder, which is made.
+        hydra_context: Hydra's.
+        master: The config of the sweep; the folder that it names is made.
+        task_function: What is done with each config.
     """
 
-    def __init__(self, launcher: Any) -> None:
-        self._master: DictConfig = launcher.config
-        self._loader = launcher.hydra_context.config_loader
+    def __init__(
+        self, hydra_context: HydraContext, master: DictConfig, task_function: TaskFunction
+    ) -> None:
+        self._context, self._task_function = hydra_context, task_function
+        self._master = master
         setup_globals()
-        configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
-        Path(str(self._master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        self._program: bytes = cloudpickle.dumps(
-            (launcher.task_function, launcher.hydra_context, Singleton.get_state())
+        configure_log(master.hydra.hydra_logging, master.hydra.verbose)
+        Path(str(master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+
+    @functools.cached_property
+    def _program(self) -> bytes:
+        pickled: bytes = cloudpickle.dumps(
+            (self._task_function, self._context, Singleton.get_state())
         )
+        return pickled
 
     def compose(self, overrides: list[str], number: int) -> HydraJob:
         """Returns the job with these overrides."""
-        config = self._loader.load_sweep_config(self._master, overrides)
+        config = self._context.config_loader.load_sweep_config(self._master, overrides)
         with open_dict(config):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number

@@ -4,9 +4,45 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 Kind = Literal["cpu", "gpu"]
+ON_GPU = ("auto", "cuda")
+"""Devices that are a GPU where there is one."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a sweep asks of the machines that it runs on.
+
+    Attributes:
+        runs: Runs of the sweep.
+        devices: What they train on, such as 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        workers: Runs at once, or 'auto'.
+        threads: CPU threads of each run where they are settled already, else None.
+        runs_per_gpu: Runs that share a GPU.
+        gpus: GPUs of the machine where they have been counted before, else None.
+    """
+
+    runs: int
+    devices: AbstractSet[str] = frozenset({"cpu"})
+    workers: int | Literal["auto"] = "auto"
+    threads: int | None = None
+    runs_per_gpu: int = 1
+    gpus: int | None = None
+
+    @property
+    def may_use_gpus(self) -> bool:
+        """Whether some of the runs train on a GPU where there is one."""
+        return not self.devices.isdisjoint(ON_GPU)
+
+    @property
+    def only_gpus(self) -> bool:
+        """Whether all of them do."""
+        return self.devices.issubset(ON_GPU)
 
 
 @dataclass(frozen=True)
@@ -38,47 +74,44 @@ class Slots:
         threads: The share of the cores that each run gets.
         free: The free places of each kind.
         at_most: Runs at once, of all kinds together; None: as many as there are places.
+        gpus: GPUs that the runs are shared out among.
         taken: Places that are in use.
     """
 
     threads: int | None
     free: dict[str, list[Slot]] = field(default_factory=dict)
     at_most: int | None = None
+    gpus: int = 0
     taken: int = 0
 
     @classmethod
-    def plan(
-        cls,
-        *,
-        cells: int,
-        workers: int | Literal["auto"],
-        threads: int | None,
-        gpus: int,
-        runs_per_gpu: int,
-        on_gpu: bool,
-    ) -> Slots:
-        """Divides the machine among the runs of a study.
-
-        Args:
-            cells: Runs of the study.
-            workers: Runs at once, or 'auto'.
-            threads: CPU threads of each run where they are settled already, else None.
-            gpus: GPUs of this machine.
-            runs_per_gpu: Runs that share a GPU.
-            on_gpu: Whether the runs train on a GPU.
-        """
+    def plan(cls, need: Need, gpus: int) -> Slots:
+        """Divides a machine with so many GPUs among the runs of a sweep."""
         cores = cpu_cores()
-        places = [Slot(gpu) for _ in range(runs_per_gpu) for gpu in range(gpus)]
+        gpus = gpus if need.may_use_gpus else 0
+        workers = need.workers
+        if workers == "auto" and need.devices == {"mps"}:
+            workers = need.runs_per_gpu  # a Mac has one GPU
+        places = [Slot(gpu) for _ in range(need.runs_per_gpu) for gpu in range(gpus)]
+        all_on_gpu = need.only_gpus and bool(places)
         if workers == "auto":
-            at_once = len(places) if on_gpu and places else cores // (threads or 1)
+            at_once = len(places) if all_on_gpu else cores // (need.threads or 1)
         else:
             at_once = workers
-        at_once = max(1, min(at_once, cells))
-        settled = threads or max(1, cores // at_once)
-        gpu_slots = places[:at_once] if workers != "auto" else places
-        cpu_slots = [] if on_gpu and places else [Slot()] * at_once
-        at_most = None if workers == "auto" else workers
-        return cls(settled, {"cpu": cpu_slots, "gpu": gpu_slots}, at_most)
+        at_once = max(1, min(at_once, need.runs))
+        return cls(
+            threads=need.threads or max(1, cores // at_once),
+            free={
+                "cpu": [] if all_on_gpu else [Slot()] * at_once,
+                "gpu": places if workers == "auto" else places[:at_once],
+            },
+            at_most=None if workers == "auto" else workers,
+            gpus=gpus,
+        )
+
+    def kind(self, device: str) -> Kind:
+        """Returns which places a run on this device takes."""
+        return "gpu" if self.gpus and device in ON_GPU else "cpu"
 
     def take(self, kind: Kind) -> Slot | None:
         """Returns a free slot and counts it as taken, or None where all are."""
@@ -105,3 +138,10 @@ def cpu_cores() -> int:
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+def count_gpus() -> int:
+    """Returns the GPUs that torch sees, which needs torch."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

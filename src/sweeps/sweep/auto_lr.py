@@ -16,8 +16,8 @@ from sweeps.config.conditions import number
 from sweeps.config.identity import labels_of
 from sweeps.config.lr_values import OpenRate, open_rate
 from sweeps.errors import BadInputError, RunFailedError
-from sweeps.launchers.local.pool import Job
-from sweeps.launchers.slots import Slot, Slots
+from sweeps.launchers.launcher import Job
+from sweeps.launchers.slots import Need
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.range_test import Suggestion, key_of, range_test_of, run_range_test, setting_of
 from sweeps.runs.resume import remove_refused
@@ -26,11 +26,10 @@ from sweeps.sweep.cell import naming_cell
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hydra.plugins.launcher import Launcher
     from hydra.types import HydraContext
     from omegaconf import DictConfig
 
-    from sweeps.launchers.local.pool import Ended
+    from sweeps.launchers.launcher import Ended, Launcher
     from sweeps.runs.runner import RunRequest
 
 
@@ -63,7 +62,7 @@ def pick_for_run(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> float:
 def resolve_rates(
     grid: Sequence[list[str]],
     *,
-    launcher: Launcher | None,
+    launcher: Launcher,
     hydra_context: HydraContext,
     master: DictConfig,
 ) -> list[list[str]]:
@@ -74,7 +73,7 @@ def resolve_rates(
 
     Args:
         grid: The overrides of each cell.
-        launcher: Has the pool that the range tests run in, where it is ours.
+        launcher: Runs the range tests.
         hydra_context: Composes.
         master: The sweep's own config.
 
@@ -127,17 +126,13 @@ def _refuse_plan(tests: Sequence[RunRequest]) -> None:
             )
 
 
-def _run_all(tests: Sequence[RunRequest], launcher: Launcher | None) -> None:
+def _run_all(tests: Sequence[RunRequest], launcher: Launcher) -> None:
     """Runs those range tests that have no pick yet, one after another: each has the machine."""
     _refuse_plan(tests)
     missing = [test for test in tests if Suggestion.load(RunPaths(test.folder)) is None]
-    pool: Any = getattr(launcher, "pool", None)  # ours; other launchers have none
     try:
-        if pool is None:
-            for test in missing:
-                run_range_test(test)
-        elif missing:
-            _run_in_pool(missing, pool)
+        if missing:
+            _run_each(missing, launcher)
     except KeyboardInterrupt:
         log.warning("Interrupted. To continue: %s", command(missing[0].config.name))
         raise
@@ -148,22 +143,19 @@ def _run_all(tests: Sequence[RunRequest], launcher: Launcher | None) -> None:
                 test.folder.parents[1].rmdir()
 
 
-def _run_in_pool(tests: Sequence[RunRequest], pool: Any) -> None:
+def _run_each(tests: Sequence[RunRequest], launcher: Launcher) -> None:
     def call(test: RunRequest) -> Callable[[], Suggestion]:
         return functools.partial(_in_process, test)
 
     def failed(ended: Ended) -> bool:
         return ended.returned is None
 
-    jobs = [
+    waiting = (
         Job(number, functools.partial(call, test), log=str(RunPaths(test.folder).log))
         for number, test in enumerate(tests)
-    ]
-    one_at_a_time = Slots(None, {"cpu": [Slot()]})
-    waiting = iter(jobs)
-    for ended in pool.run(
-        lambda: next(waiting, None), one_at_a_time, on_end=failed, on_tick=lambda _: None
-    ):
+    )
+    one_at_a_time = launcher.slots(Need(runs=1, workers=1))
+    for ended in launcher.run(lambda: next(waiting, None), one_at_a_time, on_end=failed):
         with naming_cell(tests[ended.job.number].overrides, of=len(tests)):
             if ended.raised is not None:
                 raise ended.raised

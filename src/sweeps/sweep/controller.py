@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
 import uuid
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
@@ -20,6 +21,7 @@ from sweeps.config.defaults import present_defaults
 from sweeps.config.parse import search_settings, typed_search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.files import lock_holder, locked, replace_text
+from sweeps.launchers.hydra_job import HydraJobs
 from sweeps.runs.paths import SweepPaths
 from sweeps.runs.record import SweepRecord, now_ms
 from sweeps.runs.results import read_folder
@@ -27,7 +29,7 @@ from sweeps.runs.resume import close_orphan
 from sweeps.search.parse_space import parse_space
 from sweeps.sweep.auto_lr import resolve_rates
 from sweeps.sweep.cell import compose_cells, form_of, naming_cell
-from sweeps.sweep.execution import carry_out, on_gpu, slots_for
+from sweeps.sweep.execution import carry_out, need_of
 from sweeps.sweep.grid import GridAgenda
 from sweeps.sweep.plan import show_plan
 from sweeps.sweep.strategy import Facts
@@ -36,12 +38,14 @@ from sweeps.tracking import mirror_of, where_tracked
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hydra.plugins.launcher import Launcher
-    from hydra.types import HydraContext
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
     from sweeps.analysis.ranking import Comparison
     from sweeps.config import Config
+    from sweeps.launchers.launcher import Launcher
+    from sweeps.launchers.slots import Slots
     from sweeps.sweep.cell import Cell
     from sweeps.sweep.strategy import Agenda
 
@@ -54,15 +58,17 @@ def run_sweep(
     *,
     searching: bool,
     launcher: Launcher,
+    task_function: TaskFunction,
     hydra_context: HydraContext,
     master: DictConfig,
-) -> Any:
+) -> Sequence[JobReturn]:
     """Runs what is not done of a grid or of a search, and reports on all of it.
 
     Args:
         arguments: What was typed, such as 'lr=0.1,0.01'.
         searching: Whether a search chooses among the values, instead of all being run.
         launcher: Runs the cells.
+        task_function: Trains one of them.
         hydra_context: Composes their configs.
         master: The config of the sweep.
 
@@ -81,23 +87,26 @@ def run_sweep(
         master=master,
     )
     config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
-    _refuse_numbered_gpu(agenda.samples, launcher)
+    earlier = SweepRecord.load(paths)
     if config.plan:
-        show_plan(agenda, paths)
+        need = need_of(agenda, earlier, gpus=earlier.gpus if earlier else 0)
+        show_plan(agenda, paths, launcher.slots(need))
         return []
     with mirror_of(config) as mirror:
-        facts = _check(agenda.samples, launcher)
+        slots = launcher.slots(need_of(agenda, earlier))
+        facts = launcher.call(functools.partial(check_cells, agenda.samples))
         mirror.wait_ready()
         with _owned(paths):
-            record = _begin(paths, agenda, master, facts)
+            record = _begin(paths, agenda, master, slots)
             try:
                 try:
-                    opened = agenda.open(facts)
+                    opened = agenda.open(dataclasses.replace(facts, hears=launcher.hears))
                 finally:  # not before: what is to be trained again has its old points until then
                     mirror.watch_sweep(paths)
                 log.info("Sweep of %s in %s", opened, os.path.relpath(paths.folder))
                 _close_orphans(paths, agenda.cells)
-                returns = carry_out(agenda, launcher, record, facts)
+                jobs = HydraJobs(hydra_context, master, task_function)
+                returns = carry_out(agenda, launcher, slots, jobs, record)
             except BaseException as error:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 _end(paths, record, "KILLED" if interrupted else "FAILED")
@@ -124,7 +133,7 @@ def agenda_for(
     arguments: Sequence[str],
     *,
     searching: bool,
-    launcher: Launcher | None,
+    launcher: Launcher,
     hydra_context: HydraContext,
     master: DictConfig,
 ) -> Agenda:
@@ -160,8 +169,6 @@ def check_cells(cells: Sequence[Cell]) -> Facts:
     Raises:
         BadInputError: A cell cannot run.
     """
-    import torch
-
     from sweeps.runs.runner import check
 
     digests: dict[str, str] = {}
@@ -171,27 +178,7 @@ def check_cells(cells: Sequence[Cell]) -> Facts:
             forms.add(form)
             with naming_cell(cell.overrides, of=len(cells)):
                 digests[repr(cell.config.data)] = check(cell.config).digest
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return Facts(digests, gpus)
-
-
-def _check(cells: Sequence[Cell], launcher: Launcher) -> Facts:
-    pool = getattr(launcher, "pool", None)  # ours; other launchers have none
-    if pool is None:
-        return check_cells(cells)
-    facts: Facts = pool.call(functools.partial(check_cells, cells))
-    return facts
-
-
-def _refuse_numbered_gpu(cells: Sequence[Cell], launcher: Any) -> None:
-    """Refuses cuda:1 where each run sees its own GPU alone, which is called cuda there."""
-    for device in {cell.config.device for cell in cells}:
-        number = device.removeprefix("cuda:")
-        if number != device and hasattr(launcher, "launch_in"):
-            raise BadInputError(
-                f"device={device} cannot be shared out among the runs of a sweep. Type device=cuda,"
-                f" and CUDA_VISIBLE_DEVICES={number} before the command to use this GPU alone."
-            )
+    return Facts(digests)
 
 
 @contextlib.contextmanager
@@ -206,13 +193,10 @@ def _owned(paths: SweepPaths) -> Iterator[None]:
         yield
 
 
-def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) -> SweepRecord:
+def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, slots: Slots) -> SweepRecord:
     earlier = SweepRecord.load(paths)
     config = agenda.samples[0].config
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
-    threads = earlier.threads if earlier else config.threads
-    if threads is None and str(master.hydra.launcher._target_).endswith("LocalLauncher"):
-        threads = slots_for(agenda, facts, None).threads
     record = SweepRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
         name=config.name,
@@ -222,8 +206,8 @@ def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, facts: Facts) 
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
         cells=agenda.total,
-        threads=threads,
-        gpus=facts.gpus if on_gpu(agenda, facts) else 0,
+        threads=(earlier.threads if earlier else None) or slots.threads,
+        gpus=slots.gpus if need_of(agenda, earlier).only_gpus else 0,
         defaults=dict(SweepRecord.kept_defaults(paths)) or present_defaults(),
     )
     record.save(paths)

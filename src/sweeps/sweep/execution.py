@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
 
 from sweeps.config import identity
 from sweeps.config.identity import flatten
-from sweeps.launchers.hydra_job import cause
-from sweeps.launchers.slots import Slots
+from sweeps.launchers.hydra_job import as_job_return, cause
+from sweeps.launchers.launcher import Job
+from sweeps.launchers.slots import Need
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.sweep.live_view import LiveView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hydra.plugins.launcher import Launcher
-
-    from sweeps.launchers.local.pool import Ended, Job, Running
-    from sweeps.launchers.slots import Kind
+    from sweeps.launchers.hydra_job import HydraJobs
+    from sweeps.launchers.launcher import Ended, Launcher
+    from sweeps.launchers.slots import Slots
     from sweeps.runs.record import SweepRecord
     from sweeps.sweep.cell import Cell
-    from sweeps.sweep.strategy import Agenda, Facts
+    from sweeps.sweep.strategy import Agenda
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,12 @@ class Started:
     ended_ms: int | None
 
 
-def carry_out(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) -> Sequence[Any]:
-    """Runs all that an agenda gives out; returns what the launcher returned for each."""
-    if not hasattr(launcher, "launch_in"):
-        return _launch_batches(agenda, launcher)
-    slots = slots_for(agenda, facts, record.threads)
+def carry_out(
+    agenda: Agenda, launcher: Launcher, slots: Slots, jobs: HydraJobs, record: SweepRecord
+) -> Sequence[JobReturn]:
+    """Runs all that an agenda gives out; returns what Hydra expects of each job."""
     started: list[Started] = []
-    with LiveView(total=agenda.total, workers=len(slots)) as view:
+    with LiveView(total=agenda.total, workers=len(slots), live=launcher.hears) as view:
         for cell in agenda.cells:
             view.add(agenda.label(cell), cell.paths)
 
@@ -58,10 +57,14 @@ def carry_out(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) 
             view.add(agenda.label(cell), cell.paths)
             known = cell.load()
             started.append(Started(cell, known.ended_ms if known else None))
-            job: Job = launcher.job(
-                cell.overrides, len(started) - 1, log=cell.paths.log, kind=_kind(cell, facts)
+            number = len(started) - 1
+            return Job(
+                number,
+                functools.partial(jobs.compose, cell.overrides, number),
+                overrides=cell.overrides,
+                log=str(cell.paths.log),
+                kind=slots.kind(cell.config.device),
             )
-            return job
 
         def on_end(ended: Ended) -> bool:
             this = started[ended.job.number]
@@ -71,30 +74,18 @@ def carry_out(agenda: Agenda, launcher: Any, record: SweepRecord, facts: Facts) 
                 ended.returned.cfg = ended.returned.hydra_cfg = None
             return failed
 
-        def on_tick(running: list[Running]) -> None:
-            view.running([started[item.job.number].cell.paths for item in running])
+        def on_tick(running: Sequence[Job]) -> None:
+            view.running([started[job.number].cell.paths for job in running])
 
-        returns: Sequence[Any] = launcher.launch_in(
+        ended = launcher.run(
             next_job,
-            slots=slots,
+            slots,
             on_end=on_end,
             on_tick=on_tick,
             on_question=lambda job, content: agenda.answer(started[job.number].cell, content),
             ahead=agenda.ahead,
         )
-        return returns
-
-
-def _launch_batches(agenda: Agenda, launcher: Launcher) -> Sequence[Any]:
-    """Gives Hydra's own launchers what can be run at once; they tell nothing before its end."""
-    returns: list[Any] = []
-    size = agenda.runs_tell_nothing()
-    while batch := list(itertools.islice(iter(agenda.next, None), size)):
-        jobs = [cell.overrides for cell in batch]
-        returns += launcher.launch(jobs, initial_job_idx=len(returns))
-        for cell in batch:
-            agenda.ended(cell)
-    return returns
+    return [as_job_return(one) for one in ended]
 
 
 def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
@@ -128,26 +119,20 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
     return True
 
 
-def slots_for(agenda: Agenda, facts: Facts, threads: int | None) -> Slots:
-    """Returns where the runs of a sweep train, at their settled number of threads."""
+def need_of(agenda: Agenda, earlier: SweepRecord | None, gpus: int | None = None) -> Need:
+    """Returns what a sweep asks of a launcher.
+
+    Args:
+        agenda: Of the sweep.
+        earlier: Its record, where it was begun before: it keeps its number of threads.
+        gpus: GPUs of the machine, where they are known.
+    """
     config = agenda.samples[0].config
-    workers = config.workers
-    if workers == "auto" and all(cell.config.device == "mps" for cell in agenda.samples):
-        workers = config.runs_per_gpu  # a Mac has one GPU
-    return Slots.plan(
-        cells=agenda.total,
-        workers=workers,
-        threads=threads or config.threads,
-        gpus=facts.gpus if any(_kind(cell, facts) == "gpu" for cell in agenda.samples) else 0,
+    return Need(
+        runs=agenda.total,
+        devices={cell.config.device for cell in agenda.samples},
+        workers=config.workers,
+        threads=(earlier.threads if earlier else None) or config.threads,
         runs_per_gpu=config.runs_per_gpu,
-        on_gpu=on_gpu(agenda, facts),
+        gpus=gpus,
     )
-
-
-def on_gpu(agenda: Agenda, facts: Facts) -> bool:
-    """Returns whether every run of a sweep trains on a GPU."""
-    return all(_kind(cell, facts) == "gpu" for cell in agenda.samples)
-
-
-def _kind(cell: Cell, facts: Facts) -> Kind:
-    return "gpu" if facts.gpus and cell.config.device in ("auto", "cuda") else "cpu"

@@ -65,10 +65,6 @@ class GridAgenda:
         shown = f" ({', '.join(notes)})" if notes else ""
         return f"{self.total} runs{shown}"
 
-    def runs_tell_nothing(self) -> int:
-        """Gives out all."""
-        return self.total
-
     def label(self, cell: Cell) -> str:
         """Returns the overrides in which the cells differ."""
         return self._labels[cell.folder]

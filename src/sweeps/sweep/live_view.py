@@ -95,17 +95,18 @@ class LiveView:
     Args:
         total: How many there will be.
         workers: How many run at once.
+        live: Whether they are heard of while they run; else each is shown when it has ended.
     """
 
-    def __init__(self, *, total: int, workers: int) -> None:
-        self._total, self._workers = total, max(1, workers)
+    def __init__(self, *, total: int, workers: int, live: bool = True) -> None:
+        self._total, self._workers, self._is_live = total, max(1, workers), live
         self._by_folder: dict[Path, CellView] = {}
         self._shown = 0.0
         self._best: str | None = None  # until the next run ends
         self._live: Any = None
 
     def __enter__(self) -> LiveView:
-        if sys.stdout.isatty():
+        if self._is_live and sys.stdout.isatty():
             from rich.live import Live
 
             self._live = Live(self._table(), refresh_per_second=4, transient=True)

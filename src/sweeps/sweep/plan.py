@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sweeps.launchers.slots import Slots
-from sweeps.runs.record import RunRecord, SweepRecord
+from sweeps.runs.record import RunRecord
 from sweeps.sweep.live_view import duration
 
 if TYPE_CHECKING:
+    from sweeps.launchers.slots import Slots
     from sweeps.runs.paths import SweepPaths
     from sweeps.sweep.strategy import Agenda
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def show_plan(agenda: Agenda, paths: SweepPaths) -> None:
+def show_plan(agenda: Agenda, paths: SweepPaths, slots: Slots) -> None:
     """Lists the runs of a sweep with what is to be done for each, and how long it may take."""
     listed = agenda.plan()
     states = [state for state, _ in listed]
@@ -32,7 +32,7 @@ def show_plan(agenda: Agenda, paths: SweepPaths) -> None:
     records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
     if left and records:
         each = sum(record.seconds for record in records) / len(records)
-        at_once = _at_once(agenda, paths, left)
+        at_once = min(left, len(slots))
         log.info(
             "About %s, by the mean of %d finished runs, %d at once.",
             duration(each * left / at_once),
@@ -41,16 +41,3 @@ def show_plan(agenda: Agenda, paths: SweepPaths) -> None:
         )
     elif left:
         log.info("How long it takes is known once a run of this sweep has finished.")
-
-
-def _at_once(agenda: Agenda, paths: SweepPaths, left: int) -> int:
-    config, earlier = agenda.samples[0].config, SweepRecord.load(paths)
-    slots = Slots.plan(
-        cells=left,
-        workers=config.workers,
-        threads=(earlier.threads if earlier else None) or config.threads,
-        gpus=earlier.gpus if earlier else 0,
-        runs_per_gpu=config.runs_per_gpu,
-        on_gpu=bool(earlier and earlier.gpus),
-    )
-    return len(slots)

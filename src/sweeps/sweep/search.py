@@ -94,7 +94,13 @@ class SearchAgenda:
 
     def open(self, facts: Facts) -> str:
         """Takes up the trials of earlier commands."""
-        warn_of_falling((cell.config for cell in self.samples), self._config.search["pruner"])
+        if not facts.hears and self._config.search["pruner"] != "none":
+            log.warning(
+                "Only hydra/launcher=local can stop a run early: each trial is trained whole."
+            )
+            self._stopping = NeverStop()
+        else:
+            warn_of_falling((cell.config for cell in self.samples), self._config.search["pruner"])
         for paths in self._folders():
             if lock_holder(paths.lock) is not None:  # a run whose controller was killed ends soon
                 with locked(paths.lock, wait_s=ORPHAN_WAIT_S):
@@ -114,15 +120,6 @@ class SearchAgenda:
         earlier = f" ({len(self._trials)} known)" if self._trials else ""
         learned = f", learning from {len(self._known)} earlier runs," if self._known else ""
         return f"{self.total} trials{earlier}{learned}"
-
-    def runs_tell_nothing(self) -> int:
-        """Stops no trial early; gives out as many as `workers` says, one where it says nothing."""
-        if self._config.search["pruner"] != "none":
-            log.warning(
-                "Only hydra/launcher=local can stop a run early: each trial is trained whole."
-            )
-            self._stopping = NeverStop()
-        return self._config.workers if isinstance(self._config.workers, int) else 1
 
     def label(self, cell: Cell) -> str:
         """Returns its number and what was chosen for it."""

@@ -21,11 +21,11 @@ class Facts:
 
     Attributes:
         digests: By the settings of the data.
-        gpus: GPUs of this machine.
+        hears: Whether runs can ask while they train, and be stopped early.
     """
 
     digests: Mapping[str, str]
-    gpus: int
+    hears: bool = True
 
     def digest(self, cell: Cell) -> str | None:
         """Returns the digest of a cell's data, or None where that was not read."""
@@ -60,10 +60,6 @@ class Agenda(Protocol):
 
     def open(self, facts: Facts) -> str:
         """Reads what earlier commands have left, once the sweep is ours; says what is to be done."""
-        ...
-
-    def runs_tell_nothing(self) -> int:
-        """Takes that no run will ask; returns how many may be given out at once."""
         ...
 
     def label(self, cell: Cell) -> str:

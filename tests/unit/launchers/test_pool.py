@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeps.errors import BadInputError, TryAgainError
-from sweeps.launchers.local.pool import Ended, Job, Pool, best_start_method
+from sweeps.launchers.launcher import Ended, Job
+from sweeps.launchers.local.pool import Pool, best_start_method
 from sweeps.launchers.local.worker import ask
 from sweeps.launchers.slots import Slot, Slots
 
@@ -25,7 +26,6 @@ def test_jobs_run_elsewhere_and_ask_their_controller(method: str) -> None:
         lambda: next(jobs, None),
         Slots(threads=1, free={"cpu": [Slot()]}),
         on_end=lambda _: False,
-        on_tick=lambda _: None,
         on_question=lambda job, content: (job.number, content),
     )
     (pid, answer) = ended[0].returned
@@ -46,7 +46,7 @@ def test_no_more_is_asked_for_than_can_start() -> None:
         return False
 
     slots = Slots(threads=1, free={"cpu": [Slot()], "gpu": [Slot(0)]})
-    Pool().run(next_job, slots, on_end=on_end, on_tick=lambda _: None)
+    Pool().run(next_job, slots, on_end=on_end)
     assert seen[:3] == [2, 3, 4]  # one runs and one waits, though a GPU is free
 
 
@@ -62,7 +62,6 @@ def test_what_may_pass_is_tried_again(error: type[Exception], tries: int, tmp_pa
         lambda: next(jobs, None),
         Slots(threads=1, free={"cpu": [Slot()]}),
         on_end=lambda ended: ended.raised is not None,
-        on_tick=lambda _: None,
     )
     assert isinstance(ended[0].raised, error)
     assert (tmp_path / "tries").read_text() == "x" * tries

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from sweeps.launchers import slots as module
-from sweeps.launchers.slots import Slots
+from sweeps.launchers.slots import Need, Slots
 
 
 def plan(monkeypatch: pytest.MonkeyPatch, cores: int, **changes: Any) -> Slots:
     monkeypatch.setattr(module, "cpu_cores", lambda: cores)
-    asked: dict[str, Any] = {"cells": 8, "workers": "auto", "threads": None, "gpus": 0}
-    asked |= {"runs_per_gpu": 1, "on_gpu": False}
-    return Slots.plan(**(asked | changes))
+    gpus = changes.pop("gpus", 0)
+    return Slots.plan(Need(**({"runs": 8} | changes)), gpus)
 
 
 @pytest.mark.parametrize(
@@ -20,8 +19,8 @@ def plan(monkeypatch: pytest.MonkeyPatch, cores: int, **changes: Any) -> Slots:
     [
         (2, {}, 2, 1),
         (8, {}, 8, 1),
-        (8, {"cells": 2}, 2, 4),
-        (8, {"cells": 1}, 1, 8),
+        (8, {"runs": 2}, 2, 4),
+        (8, {"runs": 1}, 1, 8),
         (8, {"workers": 3}, 3, 2),
         (8, {"threads": 4}, 2, 4),  # settled by the study's first start
         (2, {"threads": 4}, 1, 4),
@@ -42,7 +41,7 @@ def test_the_cores_are_divided(
 
 def test_each_run_on_a_gpu_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    slots = plan(monkeypatch, 16, gpus=2, on_gpu=True, runs_per_gpu=2)
+    slots = plan(monkeypatch, 16, gpus=2, devices={"auto"}, runs_per_gpu=2)
     assert len(slots) == 4  # nothing of the CPU that no run would take
     taken = [slots.take("gpu") for _ in range(4)]
     seen = [slot.env["CUDA_VISIBLE_DEVICES"] for slot in taken if slot]
@@ -55,7 +54,7 @@ def test_each_run_on_a_gpu_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_workers_count_runs_of_both_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    slots = plan(monkeypatch, 4, gpus=2, workers=2)
+    slots = plan(monkeypatch, 4, gpus=2, workers=2, devices={"cpu", "auto"})
     taken = [slots.take("cpu"), slots.take("gpu")]
     assert None not in taken
     assert slots.take("cpu") is None
@@ -67,7 +66,7 @@ def test_workers_count_runs_of_both_kinds(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_gpus_are_counted_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    slots = plan(monkeypatch, 4, gpus=2, on_gpu=True)
+    slots = plan(monkeypatch, 4, gpus=2, devices={"auto"})
     seen = [
         slot.env["CUDA_VISIBLE_DEVICES"] for slot in (slots.take("gpu"), slots.take("gpu")) if slot
     ]

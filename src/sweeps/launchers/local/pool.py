@@ -15,55 +15,22 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TryAgainError
+from sweeps.launchers.launcher import Ended, Job
 from sweeps.launchers.local.worker import Question, work
+from sweeps.launchers.slots import Slot, Slots, count_gpus
 from sweeps.launchers.sockets import settle_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-    from sweeps.launchers.slots import Kind, Slot, Slots
+    from sweeps.launchers.slots import Need
 
 
 TICK_S = 0.25
 GRACE_S = 10.0
 """How long a process that was asked to stop may take for its checkpoint."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call to be made in a process of its own.
-
-    Attributes:
-        number: Its place among the jobs.
-        make: Returns the call, which takes no arguments; asked when the job starts.
-        log: File for what the process prints, or None for the terminal.
-        kind: Of the slot it needs.
-    """
-
-    number: int
-    make: Callable[[], Callable[[], Any]]
-    log: str | None = None
-    kind: Kind = "cpu"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a job ended.
-
-    Attributes:
-        returned: What the call returned.
-        raised: What it raised.
-        death: How its process died, in words, where it neither returned nor raised.
-        timed_out: Whether it was stopped because it took too long.
-    """
-
-    job: Job
-    returned: Any = None
-    raised: BaseException | None = None
-    death: str | None = None
-    timed_out: bool = False
 
 
 @dataclass
@@ -81,7 +48,7 @@ class Running:
 
 
 class Pool:
-    """Starts processes from a server that has imported torch once.
+    """Runs jobs as processes of this machine, from a server that has imported torch once.
 
     Args:
         timeout_s: Of one job, or None.
@@ -89,6 +56,8 @@ class Pool:
         stop_on_error: Whether no more jobs start after one has failed.
         start_method: Of multiprocessing; None: the fastest one that is safe here.
     """
+
+    hears = True
 
     def __init__(
         self,
@@ -116,10 +85,28 @@ class Pool:
         self._context.set_forkserver_preload([preload])
         forkserver.ensure_running()
 
+    def slots(self, need: Need) -> Slots:
+        """Divides this machine; a process of its own counts its GPUs where they are needed.
+
+        Raises:
+            BadInputError: A run asks for a numbered GPU: each sees its own alone, which is called
+                cuda there.
+        """
+        for device in sorted(need.devices):
+            number = device.removeprefix("cuda:")
+            if number != device:
+                raise BadInputError(
+                    f"device={device} cannot be shared out among the runs of a sweep. Type"
+                    f" device=cuda, and CUDA_VISIBLE_DEVICES={number} before the command to use this"
+                    " GPU alone."
+                )
+        gpus = need.gpus
+        if gpus is None:
+            gpus = self.call(count_gpus) if need.may_use_gpus else 0
+        return Slots.plan(need, gpus)
+
     def call(self, function: Callable[[], Any]) -> Any:
         """Returns what one call returns, or raises what it raises, in a process of its own."""
-        from sweeps.launchers.slots import Slot
-
         running = self._start(Job(0, lambda: function), Slot())
         try:
             connection.wait([running.process.sentinel, running.link])
@@ -139,24 +126,14 @@ class Pool:
         slots: Slots,
         *,
         on_end: Callable[[Ended], bool],
-        on_tick: Callable[[list[Running]], None],
+        on_tick: Callable[[Sequence[Job]], None] | None = None,
         on_question: Callable[[Job, Any], Any] | None = None,
         ahead: int = 1,
     ) -> list[Ended]:
-        """Runs jobs, as many at once as there are slots.
+        """Runs jobs, as many at once as there are slots, see `Launcher.run`.
 
-        Args:
-            next_job: Returns what to run in a slot that is free, or None where there is nothing now;
-                it is asked again when a job has ended, and all is over when nothing runs either.
-            slots: Where.
-            on_end: Called after each job; returns whether the job failed.
-            on_tick: Called a few times a second with what is under way.
-            on_question: Answers what a job asks by `sweeps.launchers.local.worker.ask`.
-            ahead: Jobs that may be asked for before a slot of their kind is free, so that those of
-                another kind pass.
-
-        Returns:
-            How each job that was started ended, in the order of their numbers.
+        `on_tick` is called a few times a second. Of the jobs that are asked for ahead, those whose
+        kind of slot is free pass the others.
         """
         waiting, running = deque[Job](), list[Running]()
         ended: dict[int, Ended] = {}
@@ -167,7 +144,8 @@ class Pool:
                 self._fill(waiting, running, slots, more, ahead)
                 if not running:
                     break
-                on_tick(running)
+                if on_tick is not None:
+                    on_tick([item.job for item in running])
                 self._wait(running)
                 for item in [item for item in running if self._over(item, on_question)]:
                     running.remove(item)
