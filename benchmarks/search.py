@@ -40,9 +40,9 @@ from arms import child, link_images, parser_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sweeps.launchers.channel import Decision, Reported
     from sweeps.sweep.cell import Cell
-    from sweeps.sweep.reporter import Reported
-    from sweeps.sweep.strategy import Agenda
+    from sweeps.sweep.strategy import Strategy
 
 OPTIMIZERS = ("sgd", "sgd_momentum", "adam")
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -241,7 +241,7 @@ def controller(folder: Path, trials: int) -> None:
 
     The runs are played: each writes the points and the record of one that learned at a random pace.
     """
-    agenda = agenda_of(
+    search = search_of(
         "hydra/sweeper=search",
         *("search=asha", f"trials={trials}", f"epochs={EPOCHS}", "optimizer=sgd,adam"),
         *("lr=tag(log, interval(1e-4, 1))", "name=controller", f"output_dir={folder}"),
@@ -257,9 +257,13 @@ def controller(folder: Path, trials: int) -> None:
         spent.append(time.perf_counter() - started)
         return answer
 
-    while (cell := timed(agenda.next)) is not None:
-        play(cell, pace.setdefault(cell.folder, chance.random()), partial(timed, agenda.answer))
-        timed(agenda.ended, cell)
+    def tell(cell: Cell) -> None:
+        cell.load()
+        search.tell(cell)
+
+    while (cell := timed(search.ask)) is not None:
+        play(cell, pace.setdefault(cell.folder, chance.random()), partial(timed, search.report))
+        timed(tell, cell)
         after_run.append(sum(spent))
     whole, half = after_run[-1] / len(pace), after_run[len(after_run) // 2] / (len(pace) / 2)
     print(
@@ -268,11 +272,11 @@ def controller(folder: Path, trials: int) -> None:
     )
 
 
-def play(cell: Cell, pace: float, answer: Callable[[Cell, Reported], bool]) -> None:
+def play(cell: Cell, pace: float, report: Callable[[Cell, Reported], Decision]) -> None:
     """Writes what a run would write, until it is whole or told to stop."""
     from sweeps.config import identity
+    from sweeps.launchers.channel import Reported
     from sweeps.runs.record import RunRecord
-    from sweeps.sweep.reporter import Reported
 
     record = RunRecord(
         key=cell.folder.name,
@@ -293,31 +297,33 @@ def play(cell: Cell, pace: float, answer: Callable[[Cell, Reported], bool]) -> N
             value = pace * epoch / EPOCHS
             point = {"key": "val_accuracy", "value": value, "step": 10 * epoch, "time_ms": 0}
             file.write(f"{json.dumps(point)}\n")
-            if epoch < EPOCHS and not answer(cell, Reported(epoch, EPOCHS, value)):
+            if epoch < EPOCHS and report(cell, Reported(epoch, EPOCHS, value)) == "stop":
                 record.outcome = "pruned"
     record.objective_value, record.epochs_done = pace * epoch / EPOCHS, epoch
     record.save(cell.paths)
 
 
-def agenda_of(*typed: str) -> Agenda:
+def search_of(*typed: str) -> Strategy:
     """Returns what a command would run, as Hydra hands it to our sweeper."""
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.types import HydraContext, RunMode
 
-    from sweeps.config.composition import Composer
+    from sweeps.config.composition import composing
     from sweeps.config.locations import conf_dir
     from sweeps.config.resolvers import prepare_hydra
     from sweeps.launchers.local.pool import Pool
-    from sweeps.sweep.controller import agenda_for
+    from sweeps.sweep.controller import strategy_for
 
     prepare_hydra()
     loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
     master = loader.load_configuration("config", list(typed), RunMode.MULTIRUN)
-    context = HydraContext(config_loader=Composer(loader), callbacks=Callbacks(master))
+    context = composing(HydraContext(loader, Callbacks(master)))
     words = [word for word in typed if not word.startswith("hydra/")]
-    return agenda_for(words, searching=True, launcher=Pool(), hydra_context=context, master=master)
+    return strategy_for(
+        words, searching=True, launcher=Pool(), hydra_context=context, master=master
+    )
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def context() -> Iterator[HydraContext]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import HydraContext
 
-    from sweeps.config.composition import Composer
+    from sweeps.config.composition import composing
     from sweeps.config.locations import conf_dir
     from sweeps.config.resolvers import prepare_hydra
 
@@ -67,4 +67,4 @@ def context() -> Iterator[HydraContext]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        yield HydraContext(config_loader=Composer(hydra.config_loader), callbacks=Callbacks())
+        yield composing(HydraContext(hydra.config_loader, Callbacks()))

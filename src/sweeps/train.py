@@ -65,10 +65,8 @@ def _run(cfg: DictConfig) -> float | None:
     request = request_of(cfg, overrides)
     if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
         from sweeps.runs.runner import run
-        from sweeps.sweep.reporter import observer
 
-        observe = observer(request.config, RunPaths(request.folder))
-        return run(request, observe).objective_value
+        return run(request).objective_value
     return run_alone(request)
 
 

@@ -78,13 +78,22 @@ class LocalLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "Sequence[JobReturn]":
         """Runs jobs of any task function; our own sweeps give theirs to the engine themselves."""
-        from sweeps.launchers.hydra_job import HydraJobs, as_job_return, failed
+        import cloudpickle
+
+        from sweeps.launchers.hydra_job import HydraJobs, PlainTask, as_job_return, failed
         from sweeps.launchers.launcher import Job
         from sweeps.launchers.slots import Need
 
-        jobs = HydraJobs(self.hydra_context, self.config, self.task_function)
+        loader = self.hydra_context.config_loader
+        jobs = HydraJobs(self.hydra_context, self.config)
+        task = PlainTask(self.task_function)
+
+        def make(number: int, overrides: list[str]) -> Any:
+            composed = loader.load_sweep_config(self.config, overrides)
+            return jobs.job(number, cloudpickle.dumps(composed), task)
+
         numbered = enumerate(map(list, job_overrides), initial_job_idx)
-        made = (Job(n, functools.partial(jobs.compose, words, n)) for n, words in numbered)
+        made = (Job(n, functools.partial(make, n, words)) for n, words in numbered)
         slots = self.engine.slots(
             Need(len(job_overrides), workers=self.workers, runs_per_gpu=self.runs_per_gpu)
         )

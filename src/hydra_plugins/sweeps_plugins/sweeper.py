@@ -50,29 +50,22 @@ class SweepsSweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
-        self.task_function: TaskFunction | None = None
 
     def setup(
         self, *, hydra_context: "HydraContext", task_function: "TaskFunction", config: "DictConfig"
     ) -> None:
         """Takes what Hydra hands over before the sweep."""
         from hydra.core.plugins import Plugins
-        from hydra.types import HydraContext
 
-        from sweeps.config.composition import Composer
+        from sweeps.config.composition import composing
         from sweeps.runs.paths import SweepPaths
         from sweeps.runs.record import SweepRecord
 
         kept = SweepRecord.kept_defaults(SweepPaths(Path(str(config.hydra.sweep.dir))))
-        hydra_context = HydraContext(
-            config_loader=Composer(hydra_context.config_loader, kept),
-            callbacks=hydra_context.callbacks,
-        )
-        self.hydra_context = hydra_context
+        self.hydra_context = composing(hydra_context, kept)
         self.config = config
-        self.task_function = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=self.hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -81,18 +74,17 @@ class SweepsSweeper(Sweeper):
 
         from sweeps.config.command_line import as_overrides
         from sweeps.launchers.hydra_batches import launcher_of
-        from sweeps.sweep.controller import run_sweep
+        from sweeps.sweep.controller import run_sweep, strategy_for
 
         assert self.launcher is not None
         assert self.hydra_context is not None
         assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         axes = as_overrides([f"{k}={v}" for k, v in self.params.items()], sweeping=True)
-        return run_sweep(
-            [*axes, *arguments],
-            searching=self.searching,
-            launcher=launcher_of(self.launcher),
-            task_function=self.task_function,
-            hydra_context=self.hydra_context,
-            master=self.config,
-        )
+        engine: dict[str, Any] = {
+            "launcher": launcher_of(self.launcher),
+            "hydra_context": self.hydra_context,
+            "master": self.config,
+        }
+        strategy = strategy_for([*axes, *arguments], searching=self.searching, **engine)
+        return run_sweep(strategy, **engine)

@@ -8,11 +8,11 @@ way in which Hydra sets them.
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,11 +21,23 @@ from sweeps.config.defaults import keep_defaults
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
 
 
-class Composer(ConfigLoader):
-    """Hydra's config loader with a memory for the cells of one sweep.
+def composing(context: HydraContext, kept: Mapping[str, Any] | None = None) -> HydraContext:
+    """Returns Hydra's context with a config loader that composes the cells of a sweep faster.
+
+    Args:
+        context: Hydra's own.
+        kept: Defaults that the sweep keeps from its first start, by dotted key.
+    """
+    loader = cast("ConfigLoader", Composer(context.config_loader, kept))
+    return HydraContext(config_loader=loader, callbacks=context.callbacks)
+
+
+class Composer:
+    """Hydra's config loader, with a way of its own to compose the cells of a sweep.
 
     Args:
         loader: Hydra's own.
@@ -37,9 +49,8 @@ class Composer(ConfigLoader):
         self._parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._templates: dict[tuple[str, ...], bytes] = {}
-        self._composed: dict[tuple[str, ...], bytes] = {}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # the rest of the interface is Hydra's
         if name.startswith("__") or "_loader" not in vars(self):
             raise AttributeError(name)
         return getattr(self._loader, name)
@@ -50,13 +61,10 @@ class Composer(ConfigLoader):
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        """Returns the config of one cell; the same cell twice costs nothing the second time."""
-        key = tuple(sweep_overrides)
-        if key not in self._composed:
-            cfg = self._compose(master_config, [self._parse(item) for item in key], key)
-            keep_defaults(cfg, self._kept, key)
-            self._composed[key] = pickle.dumps(cfg)
-        config: DictConfig = pickle.loads(self._composed[key])  # noqa: S301 - ours
+        """Returns the config of one cell."""
+        parsed = [self._parse(item) for item in sweep_overrides]
+        config = self._compose(master_config, parsed, sweep_overrides)
+        keep_defaults(config, self._kept, sweep_overrides)
         return config
 
     def _parse(self, override: str) -> Override:
@@ -65,7 +73,7 @@ class Composer(ConfigLoader):
         return self._parsed[override]
 
     def _compose(
-        self, master: DictConfig, overrides: list[Override], words: tuple[str, ...]
+        self, master: DictConfig, overrides: list[Override], words: list[str]
     ) -> DictConfig:
         is_value = [self._is_plain_value(override) for override in overrides]
         form = tuple(
@@ -78,7 +86,7 @@ class Composer(ConfigLoader):
                 return self._from_template(self._templates[form], values, overrides)
             except OmegaConfBaseException:
                 pass  # Hydra says better what is wrong with it
-        config = self._loader.load_sweep_config(master, list(words))
+        config = self._loader.load_sweep_config(master, words)
         self._templates[form] = pickle.dumps(config)
         return config
 
@@ -105,30 +113,3 @@ class Composer(ConfigLoader):
                 exclude_keys=dirname.exclude_keys,
             )
         return config
-
-    # The rest of the interface is Hydra's.
-
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
-        """See Hydra's loader."""
-        config: DictConfig = self._loader.load_configuration(*args, **kwargs)
-        return config
-
-    def get_search_path(self) -> Any:
-        """See Hydra's loader."""
-        return self._loader.get_search_path()
-
-    def get_sources(self) -> Any:
-        """See Hydra's loader."""
-        return self._loader.get_sources()
-
-    def list_groups(self, parent_name: str) -> Any:
-        """See Hydra's loader."""
-        return self._loader.list_groups(parent_name)
-
-    def get_group_options(self, *args: Any, **kwargs: Any) -> Any:
-        """See Hydra's loader."""
-        return self._loader.get_group_options(*args, **kwargs)
-
-    def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
-        """See Hydra's loader."""
-        return self._loader.compute_defaults_list(*args, **kwargs)

@@ -85,21 +85,8 @@ def _resolved(cfg: DictConfig, key: Any) -> Any:
 
 def from_mapping(values: dict[str, Any]) -> Config:
     """Types and checks plain nested values, see `parse`."""
-    words = repr(values)
-    if words not in _last:
-        config = _from_plain(values)
-        _last.clear()
-        _last[words] = config
-    return copy.deepcopy(_last[words])
-
-
-_last: dict[str, Config] = {}
-"""A cell is parsed for its folder's name, then for itself, and it takes milliseconds."""
-
-
-def _from_plain(values: dict[str, Any]) -> Config:
-    for key in (*GROUPS, "tracking", "search"):
-        if not isinstance(values.get(key, {} if key == "search" else None), dict):
+    for key in (*GROUPS, "tracking"):
+        if not isinstance(values.get(key), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
     if parse_rate(values.get("lr")) is not None:

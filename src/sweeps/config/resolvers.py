@@ -16,7 +16,13 @@ from sweeps.config.schema import register
 from sweeps.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from omegaconf import DictConfig
+
+
+CELL_FOLDER = "${cell_folder:}"
+"""How conf/ names the folder of a cell."""
 
 
 def prepare_hydra() -> None:
@@ -52,9 +58,22 @@ def _refuse_search(cfg: DictConfig) -> None:
         )
 
 
+def cell_folder(overrides: Iterable[str], run_identity: str, there: Iterable[str]) -> str:
+    """Returns the name of a cell's folder.
+
+    Args:
+        overrides: Of the cell.
+        run_identity: The hash of its config.
+        there: Names of folders that are there: the same cell may have been typed in other words
+            before, such as without a default.
+    """
+    name = cell_name(overrides, run_identity)
+    suffix = name[name.rindex("-") :]
+    return next((known for known in there if known.endswith(suffix)), name)
+
+
 def _cell_folder(*, _root_: DictConfig) -> str:
     overrides = [str(override) for override in _root_.hydra.overrides.task]
-    name = cell_name(overrides, identity(parse(_root_)))
-    # The same cell may have been typed in other words before, such as without a default.
-    same = sorted(Path(str(_root_.hydra.sweep.dir)).glob(f"*-{name.rsplit('-', 1)[1]}"))
-    return same[0].name if same else name
+    folder = Path(str(_root_.hydra.sweep.dir))
+    there = sorted(path.name for path in folder.glob("*-*"))
+    return cell_folder(overrides, identity(parse(_root_)), there)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hydra.plugins.launcher import Launcher as HydraLauncher
 
-    from sweeps.launchers.launcher import Job, Launcher
+    from sweeps.launchers.launcher import Job, Launcher, OnReport
     from sweeps.launchers.slots import Need
 
 
@@ -60,7 +60,7 @@ class HydraBatches:
         *,
         on_end: Callable[[Ended], bool],
         on_tick: Callable[[Sequence[Job]], None] | None = None,  # noqa: ARG002 - it knows nothing
-        on_question: Callable[[Job, Any], Any] | None = None,  # noqa: ARG002 - nobody can ask
+        on_report: OnReport | None = None,  # noqa: ARG002 - nobody is heard
         ahead: int = 1,
     ) -> list[Ended]:
         """Runs jobs in batches, see `Launcher.run`; those that are not Hydra's run in this process."""
@@ -84,6 +84,6 @@ class HydraBatches:
 
 def _called(job: Job) -> Ended:
     try:
-        return Ended(job, returned=job.make()())
+        return Ended(job, returned=job.make()(None))
     except Exception as error:
         return Ended(job, raised=error)

@@ -11,39 +11,53 @@ import cloudpickle
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict, read_write
 
 from sweeps.errors import BadInputError, RunFailedError
 
 if TYPE_CHECKING:
-    from hydra.types import HydraContext, TaskFunction
+    from collections.abc import Callable
 
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+    from sweeps.launchers.channel import Channel
     from sweeps.launchers.launcher import Ended
+
+    Task = Callable[[Channel | None], TaskFunction]
+    """Makes the task function of a job that has this channel to its controller."""
 
 
 @dataclass(frozen=True)
 class HydraJob:
-    """One composed config and what to do with it.
+    """One composed config and what to do with it; all is pickled, for it goes to another process.
 
     Attributes:
-        config: Of the job.
-        program: The task function, Hydra's context and its singletons, pickled.
+        number: Of the job.
+        config: The `DictConfig`.
+        task: A `Task`.
+        shared: Hydra's context and its singletons.
     """
 
-    config: DictConfig
-    program: bytes
+    number: int
+    config: bytes
+    task: bytes
+    shared: bytes
 
-    def __call__(self) -> JobReturn:
+    def __call__(self, channel: Channel | None) -> JobReturn:
         """Runs the task as Hydra's own launchers do."""
-        task_function, hydra_context, singletons = cloudpickle.loads(self.program)
+        hydra_context, singletons = cloudpickle.loads(self.shared)
         setup_globals()
         # Hydra sends no plugins and looks for them again, in every installed package.
         singletons["instances"][Plugins] = Plugins.instance()
         Singleton.set_state(singletons)
+        config = cloudpickle.loads(self.config)
+        with read_write(config), open_dict(config):
+            config.hydra.job.num, config.hydra.job.id = self.number, str(self.number)
         done = run_job(
             hydra_context=hydra_context,
-            config=self.config,
-            task_function=task_function,
+            config=config,
+            task_function=cloudpickle.loads(self.task)(channel),
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
@@ -53,37 +67,37 @@ class HydraJob:
 
 
 class HydraJobs:
-    """Composes the jobs of one sweep; what they share is pickled once.
+    """Makes the jobs of one sweep; what they share is pickled once.
 
     Args:
         hydra_context: Hydra's.
         master: The config of the sweep; the folder that it names is made.
-        task_function: What is done with each config.
     """
 
-    def __init__(
-        self, hydra_context: HydraContext, master: DictConfig, task_function: TaskFunction
-    ) -> None:
-        self._context, self._task_function = hydra_context, task_function
-        self._master = master
+    def __init__(self, hydra_context: HydraContext, master: DictConfig) -> None:
+        self._context = hydra_context
         setup_globals()
         configure_log(master.hydra.hydra_logging, master.hydra.verbose)
         Path(str(master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
 
-    @functools.cached_property
-    def _program(self) -> bytes:
-        pickled: bytes = cloudpickle.dumps(
-            (self._task_function, self._context, Singleton.get_state())
-        )
-        return pickled
+    def job(self, number: int, composed: bytes, task: Task) -> HydraJob:
+        """Returns what runs a task with a composed and pickled config."""
+        return HydraJob(number, composed, cloudpickle.dumps(task), self._shared)
 
-    def compose(self, overrides: list[str], number: int) -> HydraJob:
-        """Returns the job with these overrides."""
-        config = self._context.config_loader.load_sweep_config(self._master, overrides)
-        with open_dict(config):
-            config.hydra.job.id = str(number)
-            config.hydra.job.num = number
-        return HydraJob(config, self._program)
+    @functools.cached_property
+    def _shared(self) -> bytes:
+        return bytes(cloudpickle.dumps((self._context, Singleton.get_state())))
+
+
+@dataclass(frozen=True)
+class PlainTask:
+    """A task function of any Hydra program, which knows nothing of channels."""
+
+    task_function: TaskFunction
+
+    def __call__(self, channel: Channel | None) -> TaskFunction:  # noqa: ARG002
+        """Returns the task function as it is."""
+        return self.task_function
 
 
 def as_job_return(ended: Ended) -> JobReturn:

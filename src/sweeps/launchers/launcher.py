@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sweeps.launchers.channel import Channel, Decision, Reported
     from sweeps.launchers.slots import Kind, Need, Slots
+
+    OnReport = Callable[["Job", Reported], Decision]
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,15 @@ class Job:
 
     Attributes:
         number: Its place among the jobs.
-        make: Returns the call, which takes no arguments; asked when the job starts.
+        make: Returns the call, made where the job runs, with its channel, or None where nobody
+            hears; asked when the job starts.
         overrides: What Hydra would compose it of; None where it is no job of Hydra's.
         log: File for what the call prints, or None for the terminal.
         kind: Of the slot it needs.
     """
 
     number: int
-    make: Callable[[], Callable[[], Any]]
+    make: Callable[[], Callable[[Channel | None], Any]]
     overrides: Sequence[str] | None = None
     log: str | None = None
     kind: Kind = "cpu"
@@ -52,7 +56,7 @@ class Launcher(Protocol):
     """Runs jobs somewhere, and says how each ended.
 
     Attributes:
-        hears: Whether jobs are heard while they run: they may ask, and be stopped early.
+        hears: Whether jobs can report while they run, and be stopped early.
     """
 
     hears: bool
@@ -76,7 +80,7 @@ class Launcher(Protocol):
         *,
         on_end: Callable[[Ended], bool],
         on_tick: Callable[[Sequence[Job]], None] | None = None,
-        on_question: Callable[[Job, Any], Any] | None = None,
+        on_report: OnReport | None = None,
         ahead: int = 1,
     ) -> list[Ended]:
         """Runs jobs, as many at once as there are slots.
@@ -87,7 +91,7 @@ class Launcher(Protocol):
             slots: Where.
             on_end: Called after each job; returns whether the job failed.
             on_tick: Called now and then with what is under way.
-            on_question: Answers what a job asks, where the launcher hears.
+            on_report: Decides about a job that reports, where the launcher hears.
             ahead: Jobs that may be asked for before they can start.
 
         Returns:

@@ -42,7 +42,7 @@ class Need:
     @property
     def only_gpus(self) -> bool:
         """Whether all of them do."""
-        return self.devices.issubset(ON_GPU)
+        return self.devices <= set(ON_GPU)
 
 
 @dataclass(frozen=True)

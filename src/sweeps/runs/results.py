@@ -144,10 +144,14 @@ class FolderHistory:
         return {key: read_metric(self.files[key], metric) for key in keys}
 
 
-def read_folder(folder: Path) -> Collection:
+def read_folder(folder: Path, known: Mapping[Path, RunRecord] | None = None) -> Collection:
     """Reads a sweep's folder, or the folder of one run.
 
     A record that is damaged is left out, with a notice.
+
+    Args:
+        folder: Of the sweep or the run.
+        known: Records that need not be read again, by folder.
     """
     paths = SweepPaths(folder)
     alone = RunPaths(folder).record.exists()
@@ -162,7 +166,7 @@ def read_folder(folder: Path) -> Collection:
         name = sweep.name if sweep else folder.name
     for cell in cells:
         try:
-            record = RunRecord.load(cell)
+            record = (known or {}).get(cell.folder) or RunRecord.load(cell)
         except (BadInputError, TypeError, ValueError) as error:
             notices.append(f"Left out: {str(error).partition('. Delete')[0]}.")
             continue

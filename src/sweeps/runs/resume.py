@@ -98,9 +98,14 @@ def say_changes(names: Sequence[str], changed: Iterable[str], *, refresh: bool) 
         log.warning("%d finished runs: %s changed since. They are %s.", len(names), what, verb)
 
 
-def close_orphan(paths: RunPaths) -> bool:
-    """Ends a run that says RUNNING and whose process is gone; returns whether it did."""
-    record = RunRecord.load(paths)
+def close_orphan(paths: RunPaths, record: RunRecord | None = None) -> bool:
+    """Ends a run that says RUNNING and whose process is gone; returns whether it did.
+
+    Args:
+        paths: The run.
+        record: Of the run, where it has been read.
+    """
+    record = record or RunRecord.load(paths)
     if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
         return False
     record.status, record.outcome = "KILLED", "interrupted"

@@ -37,6 +37,9 @@ class Space:
     conditions: dict[str, Rule]
     excluded: tuple[Rule, ...]
     compose: Callable[[list[str]], DictConfig] = field(repr=False)
+    _looked_up: dict[tuple[str, ...], str | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def finite(self) -> bool:
@@ -128,7 +131,10 @@ class Space:
         for key, text in chosen.items():
             if bare(key) == name:
                 return plain(text)
-        return _look_up(self.compose(self.overrides(chosen)), name)
+        words = self.overrides(chosen)
+        if (name, *words) not in self._looked_up:
+            self._looked_up[name, *words] = _look_up(self.compose(words), name)
+        return self._looked_up[name, *words]
 
 
 def bare(key: str) -> str:

@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import pickle
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config import identity
@@ -25,12 +25,14 @@ from sweeps.sweep.cell import naming_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from hydra.types import HydraContext
     from omegaconf import DictConfig
 
+    from sweeps.launchers.channel import Channel
     from sweeps.launchers.launcher import Ended, Launcher
     from sweeps.runs.runner import RunRequest
+    from sweeps.sweep.cell import Composition
 
 
 log = logging.getLogger(__name__)
@@ -60,12 +62,8 @@ def pick_for_run(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> float:
 
 
 def resolve_rates(
-    grid: Sequence[list[str]],
-    *,
-    launcher: Launcher,
-    hydra_context: HydraContext,
-    master: DictConfig,
-) -> list[list[str]]:
+    grid: Sequence[list[str]], *, launcher: Launcher, composition: Composition
+) -> list[tuple[list[str], bytes | None]]:
     """Replaces auto and around(...) in the cells of a grid by the rates that they stand for.
 
     Settings that differ in lr, seed, schedule or epochs alone share a range test, with the first
@@ -74,38 +72,39 @@ def resolve_rates(
     Args:
         grid: The overrides of each cell.
         launcher: Runs the range tests.
-        hydra_context: Composes.
-        master: The sweep's own config.
+        composition: Composes.
 
     Returns:
-        The overrides of each cell, with numbers for lr.
+        The overrides of each cell, with numbers for lr, and what they were composed to where its
+        rate had to be looked up, pickled.
 
     Raises:
         BadInputError: A rate cannot be read, or a range test cannot run or says nothing.
     """
-    folder = Path(str(master.hydra.sweep.dir)).absolute()
-    asked = list[tuple[list[str], OpenRate | None, str]]()
+    asked = list[tuple[list[str], bytes | None, OpenRate | None, str]]()
     tests: dict[str, RunRequest] = {}
     for overrides in grid:
         if any(word.startswith("lr=") and number(word[3:]) is not None for word in overrides):
-            asked.append((overrides, None, ""))
+            asked.append((overrides, None, None, ""))
             continue
         with naming_cell(overrides, of=len(grid)):
-            cfg = hydra_context.config_loader.load_sweep_config(master, list(overrides))
+            cfg = composition.compose(overrides)
             rate, setting = open_rate(cfg), ""
             if rate is not None and rate.center == "auto":
-                test = range_test_of(cfg, cfg.hydra, folder)
+                test = range_test_of(cfg, cfg.hydra, composition.folder)
                 setting = identity(dataclasses.replace(test.config, seed=0, epochs=1))
                 tests.setdefault(setting, test)
-        asked.append((overrides, rate, setting))
+        composed = pickle.dumps(cfg) if rate is None else None
+        asked.append((overrides, composed, rate, setting))
     _run_all(list(tests.values()), launcher)
     picks = _say_all(tests)
-    final: list[list[str]] = []
-    for overrides, rate, setting in asked:
+    final = list[tuple[list[str], bytes | None]]()
+    for overrides, composed, rate, setting in asked:
         if rate is None:
-            final.append(overrides)
+            final.append((overrides, composed))
         else:
-            final += [with_rate(overrides, lr) for lr in rate.rates(picks.get(setting))]
+            rates = rate.rates(picks.get(setting))
+            final += [(with_rate(overrides, lr), None) for lr in rates]
     return final
 
 
@@ -144,7 +143,7 @@ def _run_all(tests: Sequence[RunRequest], launcher: Launcher) -> None:
 
 
 def _run_each(tests: Sequence[RunRequest], launcher: Launcher) -> None:
-    def call(test: RunRequest) -> Callable[[], Suggestion]:
+    def call(test: RunRequest) -> Callable[[Channel | None], Suggestion]:
         return functools.partial(_in_process, test)
 
     def failed(ended: Ended) -> bool:
@@ -163,7 +162,7 @@ def _run_each(tests: Sequence[RunRequest], launcher: Launcher) -> None:
                 raise RunFailedError(f"The range test did not end: its {ended.death}.")
 
 
-def _in_process(test: RunRequest) -> Suggestion:
+def _in_process(test: RunRequest, channel: Channel | None) -> Suggestion:  # noqa: ARG001
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     return run_range_test(test)
 

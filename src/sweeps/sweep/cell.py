@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict, read_write
 
 from sweeps.config import describe, identity, parse
+from sweeps.config.resolvers import CELL_FOLDER, cell_folder
 from sweeps.errors import BadInputError
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
@@ -32,19 +34,27 @@ log = logging.getLogger(__name__)
 SAY_EVERY_S = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Cell:
     """One combination of a sweep.
 
     Attributes:
         overrides: What makes it, such as ['optimizer=sgd', 'lr=0.1'].
         config: Its checked config.
+        identity: The hash of what determines its result.
         folder: Where its run lives.
+        composed: What Hydra composed, its own node included, pickled: a thousand take 25 MB so.
+        label: What it is called in this sweep.
+        record: What its run had come to when `load` read it last; None while it runs.
     """
 
     overrides: list[str]
     config: Config
+    identity: str
     folder: Path
+    composed: bytes = field(repr=False)
+    label: str = ""
+    record: RunRecord | None = None
 
     @property
     def paths(self) -> RunPaths:
@@ -56,18 +66,70 @@ class Cell:
         """Its overrides, as its run is called."""
         return describe(self.overrides)
 
+    @property
+    def standing(self) -> Standing:
+        """What is to be done for it, as its record says."""
+        return standing(self.record)
+
     def load(self) -> RunRecord | None:
-        """Returns what its run has come to, or None."""
-        record = RunRecord.load(self.paths)
-        if record is not None and record.identity != identity(self.config):
+        """Reads what its run has come to.
+
+        Raises:
+            BadInputError: Its folder holds another run.
+        """
+        self.record = RunRecord.load(self.paths)
+        if self.record is not None and self.record.identity != self.identity:
             raise BadInputError(
                 f"{self.folder} holds another run. Choose another name=..., or delete that folder."
             )
-        return record
+        return self.record
 
-    def standing(self) -> Standing:
-        """Returns what is to be done for it."""
-        return standing(self.load())
+
+class Composition:
+    """Composes the cells of one sweep.
+
+    Args:
+        hydra_context: Hydra's.
+        master: The config of the sweep.
+
+    Attributes:
+        folder: Of the sweep.
+    """
+
+    def __init__(self, hydra_context: HydraContext, master: DictConfig) -> None:
+        self._loader, self._master = hydra_context.config_loader, master
+        # Resolved on the master first: cells inherit its answers, so a fresh name is the same for all.
+        self.folder = Path(str(master.hydra.sweep.dir)).absolute()
+        self._there = sorted(path.name for path in self.folder.glob("*-*"))
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Returns the config that Hydra makes of overrides."""
+        return self._loader.load_sweep_config(self._master, list(overrides))
+
+    def cell(
+        self, overrides: list[str], composed: DictConfig | None = None, *, number: int = 0
+    ) -> Cell:
+        """Returns the cell of some overrides.
+
+        Args:
+            overrides: What makes it.
+            composed: What Hydra made of them, where that is known.
+            number: Its place in the sweep.
+
+        Raises:
+            BadInputError: It is no valid config.
+        """
+        composed = self.compose(overrides) if composed is None else composed
+        config = parse(composed)
+        digest = identity(config)
+        with read_write(composed), open_dict(composed):
+            composed.hydra.job.num, composed.hydra.job.id = number, str(number)
+            if OmegaConf.to_container(composed.hydra.sweep)["subdir"] == CELL_FOLDER:  # type: ignore[call-overload, index]
+                # Said here, and in its process nobody has to parse it to know.
+                task = [str(override) for override in composed.hydra.overrides.task]
+                composed.hydra.sweep.subdir = cell_folder(task, digest, self._there)
+        folder = self.folder / str(composed.hydra.sweep.subdir)
+        return Cell(overrides, config, digest, folder, pickle.dumps(composed))
 
 
 def compose_cells(
@@ -78,21 +140,23 @@ def compose_cells(
     Raises:
         BadInputError: A cell is no valid config; nothing was started.
     """
+    composition = Composition(hydra_context, master)
+    return cells_of([(overrides, None) for overrides in grid], composition)
+
+
+def cells_of(
+    grid: Sequence[tuple[list[str], bytes | None]], composition: Composition
+) -> list[Cell]:
+    """Returns the cells of a grid, of which some are composed already, see `compose_cells`."""
     cells = []
-    # Resolved on the master first: cells inherit its answers, so a fresh name is the same for all.
-    sweep_dir = Path(str(master.hydra.sweep.dir)).absolute()
     said = time.monotonic()
-    for number, overrides in enumerate(grid):
+    for number, (overrides, pickled) in enumerate(grid):
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
             log.info("Checking the runs: %d of %d.", number, len(grid))
-        composed = hydra_context.config_loader.load_sweep_config(master, list(overrides))
+        composed = None if pickled is None else pickle.loads(pickled)  # noqa: S301 - ours
         with naming_cell(overrides, of=len(grid)):
-            config = parse(composed)
-        OmegaConf.set_readonly(composed, False)
-        composed.hydra.job.num = number
-        composed.hydra.job.id = str(number)
-        cells.append(Cell(overrides, config, sweep_dir / str(composed.hydra.sweep.subdir)))
+            cells.append(composition.cell(overrides, composed, number=number))
     return cells
 
 
@@ -108,7 +172,7 @@ def without_duplicates(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the first cell of each identity, which is never trained twice."""
     first: dict[str, Cell] = {}
     for cell in cells:
-        first.setdefault(identity(cell.config), cell)
+        first.setdefault(cell.identity, cell)
     return list(first.values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
@@ -28,18 +27,18 @@ from sweeps.runs.results import read_folder
 from sweeps.runs.resume import close_orphan
 from sweeps.search.parse_space import parse_space
 from sweeps.sweep.auto_lr import resolve_rates
-from sweeps.sweep.cell import compose_cells, form_of, naming_cell
+from sweeps.sweep.cell import Composition, cells_of, form_of, naming_cell
 from sweeps.sweep.execution import carry_out, need_of
-from sweeps.sweep.grid import GridAgenda
+from sweeps.sweep.grid import Grid
 from sweeps.sweep.plan import show_plan
-from sweeps.sweep.strategy import Facts
+from sweeps.sweep.strategy import Preflight
 from sweeps.tracking import mirror_of, where_tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
+    from hydra.types import HydraContext
     from omegaconf import DictConfig
 
     from sweeps.analysis.ranking import Comparison
@@ -47,79 +46,62 @@ if TYPE_CHECKING:
     from sweeps.launchers.launcher import Launcher
     from sweeps.launchers.slots import Slots
     from sweeps.sweep.cell import Cell
-    from sweeps.sweep.strategy import Agenda
+    from sweeps.sweep.strategy import Outline, Strategy
 
 
 log = logging.getLogger(__name__)
 
 
 def run_sweep(
-    arguments: Sequence[str],
-    *,
-    searching: bool,
-    launcher: Launcher,
-    task_function: TaskFunction,
-    hydra_context: HydraContext,
-    master: DictConfig,
+    strategy: Strategy, *, launcher: Launcher, hydra_context: HydraContext, master: DictConfig
 ) -> Sequence[JobReturn]:
-    """Runs what is not done of a grid or of a search, and reports on all of it.
+    """Runs what is not done of a sweep, and reports on all of it.
 
     Args:
-        arguments: What was typed, such as 'lr=0.1,0.01'.
-        searching: Whether a search chooses among the values, instead of all being run.
+        strategy: Says what runs next, see `strategy_for`.
         launcher: Runs the cells.
-        task_function: Trains one of them.
         hydra_context: Composes their configs.
         master: The config of the sweep.
 
     Returns:
-        What the launcher returned for each run that it started.
+        What Hydra expects of each run that was started.
 
     Raises:
         BadInputError: A cell cannot run; nothing was started.
         RunFailedError: At least one cell failed; the others were run.
     """
-    agenda = agenda_for(
-        arguments,
-        searching=searching,
-        launcher=launcher,
-        hydra_context=hydra_context,
-        master=master,
-    )
-    config, paths = agenda.samples[0].config, SweepPaths(agenda.samples[0].folder.parent)
+    outline = strategy.outline
+    config, paths = outline.samples[0].config, SweepPaths(outline.samples[0].folder.parent)
     earlier = SweepRecord.load(paths)
     if config.plan:
-        need = need_of(agenda, earlier, gpus=earlier.gpus if earlier else 0)
-        show_plan(agenda, paths, launcher.slots(need))
+        need = need_of(outline, earlier, gpus=earlier.gpus if earlier else 0)
+        show_plan(outline, paths, launcher.slots(need))
         return []
     with mirror_of(config) as mirror:
-        slots = launcher.slots(need_of(agenda, earlier))
-        facts = launcher.call(functools.partial(check_cells, agenda.samples))
+        slots = launcher.slots(need_of(outline, earlier))
+        digests = launcher.call(functools.partial(check_configs, *_to_check(outline.samples)))
         mirror.wait_ready()
         with _owned(paths):
-            record = _begin(paths, agenda, master, slots)
-            try:
+            record = _begin(paths, outline, master, slots)
+            with _closing(paths, record):
                 try:
-                    opened = agenda.open(dataclasses.replace(facts, hears=launcher.hears))
+                    plan = strategy.open(Preflight(digests, hears=launcher.hears))
                 finally:  # not before: what is to be trained again has its old points until then
                     mirror.watch_sweep(paths)
-                log.info("Sweep of %s in %s", opened, os.path.relpath(paths.folder))
-                _close_orphans(paths, agenda.cells)
-                jobs = HydraJobs(hydra_context, master, task_function)
-                returns = carry_out(agenda, launcher, slots, jobs, record)
-            except BaseException as error:
-                interrupted = isinstance(error, KeyboardInterrupt)
-                _end(paths, record, "KILLED" if interrupted else "FAILED")
-                if interrupted:
-                    log.warning("Interrupted. To continue: %s", record.command)
-                raise
-            statuses = Counter(r.status for cell in agenda.cells if (r := cell.load()))
-            missing = len(agenda.cells) - statuses["FINISHED"]
-            ranked, answer = _end(paths, record, "FAILED" if missing else "FINISHED")
-    log.info("\n%s\n", terminal_table(ranked, {cell.folder for cell in agenda.cells}))
+                log.info("Sweep of %s in %s", plan.summary, os.path.relpath(paths.folder))
+                cells = plan.cells
+                _close_orphans(paths, cells)
+                jobs = HydraJobs(hydra_context, master)
+                returns = carry_out(
+                    strategy, plan, record, launcher=launcher, slots=slots, jobs=jobs
+                )
+            statuses = Counter(cell.record.status for cell in cells if cell.record)
+            missing = len(cells) - statuses["FINISHED"]
+            ranked, answer = _end(paths, record, "FAILED" if missing else "FINISHED", cells)
+    log.info("\n%s\n", terminal_table(ranked, {cell.folder for cell in cells}))
     _show(ranked, answer, paths, config)
     if missing:
-        raise RunFailedError(_what_failed(len(agenda.cells), statuses["FAILED"], missing))
+        raise RunFailedError(_what_failed(len(cells), statuses["FAILED"], missing))
     return returns
 
 
@@ -129,30 +111,37 @@ def _what_failed(cells: int, failed: int, missing: int) -> str:
     return f"{failed} of {cells} runs failed{unfinished}; the table says why.{rest}"
 
 
-def agenda_for(
+def strategy_for(
     arguments: Sequence[str],
     *,
     searching: bool,
     launcher: Launcher,
     hydra_context: HydraContext,
     master: DictConfig,
-) -> Agenda:
-    """Returns what a sweep runs next: all of a grid, or what a search proposes. See `run_sweep`."""
+) -> Strategy:
+    """Returns what decides what runs next: all of a grid, or a search.
+
+    Args:
+        arguments: What was typed, such as 'lr=0.1,0.01'.
+        searching: Whether a search chooses among the values, instead of all being run.
+        launcher: Runs the range tests of a grid.
+        hydra_context: Composes.
+        master: The config of the sweep.
+
+    Raises:
+        BadInputError: A cell is no valid config, or what was typed makes no sweep.
+    """
     space = parse_space(arguments, hydra_context, master)
+    composition = Composition(hydra_context, master)
     if not searching:
         _refuse_search_settings(arguments)
-        grid = resolve_rates(
-            space.grid(), launcher=launcher, hydra_context=hydra_context, master=master
-        )
+        grid = resolve_rates(space.grid(), launcher=launcher, composition=composition)
         if space.excluded:  # some rates are known only now
-            grid = [cell for cell in grid if space.allowed(dict(w.split("=", 1) for w in cell))]
-        return GridAgenda(compose_cells(grid, hydra_context, master), space.left_out())
-    from sweeps.sweep.search import SearchAgenda
+            grid = [cell for cell in grid if space.allowed(dict(w.split("=", 1) for w in cell[0]))]
+        return Grid(cells_of(grid, composition), space.left_out())
+    from sweeps.sweep.search import Search
 
-    def compose(overrides: list[str]) -> Cell:
-        return compose_cells([overrides], hydra_context, master)[0]
-
-    return SearchAgenda(space, *search_settings(master), compose=compose)
+    return Search(space, *search_settings(master), compose=composition.cell)
 
 
 def _refuse_search_settings(arguments: Sequence[str]) -> None:
@@ -163,8 +152,23 @@ def _refuse_search_settings(arguments: Sequence[str]) -> None:
         )
 
 
-def check_cells(cells: Sequence[Cell]) -> Facts:
-    """Builds each form of cell once and throws it away; this needs torch.
+def _to_check(cells: Sequence[Cell]) -> tuple[list[tuple[list[str], Config]], int]:
+    """Returns the first cell of each form, and how many cells there are."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(form_of(cell), cell)
+    return [(cell.overrides, cell.config) for cell in first.values()], len(cells)
+
+
+def check_configs(cells: Sequence[tuple[list[str], Config]], of: int) -> dict[str, str]:
+    """Builds what a run of each config needs and throws it away; this needs torch.
+
+    Args:
+        cells: Overrides and configs.
+        of: How many cells they stand for.
+
+    Returns:
+        The digest of the data, by its settings.
 
     Raises:
         BadInputError: A cell cannot run.
@@ -172,13 +176,10 @@ def check_cells(cells: Sequence[Cell]) -> Facts:
     from sweeps.runs.runner import check
 
     digests: dict[str, str] = {}
-    forms: set[str] = set()
-    for cell in cells:
-        if (form := form_of(cell)) not in forms:
-            forms.add(form)
-            with naming_cell(cell.overrides, of=len(cells)):
-                digests[repr(cell.config.data)] = check(cell.config).digest
-    return Facts(digests)
+    for overrides, config in cells:
+        with naming_cell(overrides, of=of):
+            digests[repr(config.data)] = check(config).digest
+    return digests
 
 
 @contextlib.contextmanager
@@ -193,9 +194,22 @@ def _owned(paths: SweepPaths) -> Iterator[None]:
         yield
 
 
-def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, slots: Slots) -> SweepRecord:
+@contextlib.contextmanager
+def _closing(paths: SweepPaths, record: SweepRecord) -> Iterator[None]:
+    """Writes down what has become of a sweep that does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        _end(paths, record, "KILLED" if interrupted else "FAILED", ())
+        if interrupted:
+            log.warning("Interrupted. To continue: %s", record.command)
+        raise
+
+
+def _begin(paths: SweepPaths, outline: Outline, master: DictConfig, slots: Slots) -> SweepRecord:
     earlier = SweepRecord.load(paths)
-    config = agenda.samples[0].config
+    config = outline.samples[0].config
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
     record = SweepRecord(
         key=earlier.key if earlier else uuid.uuid4().hex,
@@ -205,9 +219,9 @@ def _begin(paths: SweepPaths, agenda: Agenda, master: DictConfig, slots: Slots) 
         command=command(config.name),
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
-        cells=agenda.total,
+        cells=outline.total,
         threads=(earlier.threads if earlier else None) or slots.threads,
-        gpus=slots.gpus if need_of(agenda, earlier).only_gpus else 0,
+        gpus=slots.gpus if need_of(outline, earlier).only_gpus else 0,
         defaults=dict(SweepRecord.kept_defaults(paths)) or present_defaults(),
     )
     record.save(paths)
@@ -222,12 +236,15 @@ def _close_orphans(paths: SweepPaths, cells: Sequence[Cell]) -> None:
             close_orphan(orphan)
 
 
-def _end(paths: SweepPaths, record: SweepRecord, status: str) -> tuple[Comparison, Sequence[str]]:
+def _end(
+    paths: SweepPaths, record: SweepRecord, status: str, cells: Sequence[Cell]
+) -> tuple[Comparison, Sequence[str]]:
     """Writes down what has become of the sweep; returns the ranking, and the answer in words."""
     if status != "FINISHED":
         for run in paths.cells():
             close_orphan(run)  # who was killed at once, or waited for its turn
-    collection = read_folder(paths.folder)
+    known = {cell.folder: cell.record for cell in cells if cell.record}
+    collection = read_folder(paths.folder, known if status == "FINISHED" else {})
     ranked = rank(collection)
     replace_text(paths.results_markdown, markdown_table(ranked))
     replace_text(paths.results_csv, csv_table(ranked))

@@ -1,4 +1,4 @@
-"""Carries out an agenda: gives its runs to a launcher, and writes down what they cannot say themselves."""
+"""Carries out a strategy: gives its runs to a launcher, and writes down what they cannot say themselves."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
 
-from sweeps.config import identity
 from sweeps.config.identity import flatten
 from sweeps.launchers.hydra_job import as_job_return, cause
 from sweeps.launchers.launcher import Job
 from sweeps.launchers.slots import Need
 from sweeps.runs.record import RunRecord, now_ms
+from sweeps.sweep.cell_task import CellTask
 from sweeps.sweep.live_view import LiveView
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sweeps.launchers.slots import Slots
     from sweeps.runs.record import SweepRecord
     from sweeps.sweep.cell import Cell
-    from sweeps.sweep.strategy import Agenda
+    from sweeps.sweep.strategy import Outline, Plan, Strategy
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,31 @@ class Started:
 
 
 def carry_out(
-    agenda: Agenda, launcher: Launcher, slots: Slots, jobs: HydraJobs, record: SweepRecord
+    strategy: Strategy,
+    plan: Plan,
+    record: SweepRecord,
+    *,
+    launcher: Launcher,
+    slots: Slots,
+    jobs: HydraJobs,
 ) -> Sequence[JobReturn]:
-    """Runs all that an agenda gives out; returns what Hydra expects of each job."""
+    """Runs all that a strategy gives out; returns what Hydra expects of each job."""
     started: list[Started] = []
-    with LiveView(total=agenda.total, workers=len(slots), live=launcher.hears) as view:
-        for cell in agenda.cells:
-            view.add(agenda.label(cell), cell.paths)
+    with LiveView(total=plan.total, workers=len(slots), live=launcher.hears) as view:
+        for cell in plan.cells:
+            view.add(cell)
 
         def next_job() -> Job | None:
-            cell = agenda.next()
+            cell = strategy.ask()
             if cell is None:
                 return None
-            view.add(agenda.label(cell), cell.paths)
-            known = cell.load()
-            started.append(Started(cell, known.ended_ms if known else None))
-            number = len(started) - 1
+            view.add(cell)
+            started.append(Started(cell, cell.record.ended_ms if cell.record else None))
+            cell.record = None
+            number, task = len(started) - 1, CellTask(cell.config, record.threads)
             return Job(
                 number,
-                functools.partial(jobs.compose, cell.overrides, number),
+                functools.partial(jobs.job, number, cell.composed, task),
                 overrides=cell.overrides,
                 log=str(cell.paths.log),
                 kind=slots.kind(cell.config.device),
@@ -69,21 +75,18 @@ def carry_out(
         def on_end(ended: Ended) -> bool:
             this = started[ended.job.number]
             failed = _settle(this, ended, record)
-            view.ended(this.cell.paths, note=agenda.ended(this.cell))
+            view.ended(this.cell, note=strategy.tell(this.cell))
             if isinstance(ended.returned, JobReturn):  # a thousand configs take much memory
                 ended.returned.cfg = ended.returned.hydra_cfg = None
             return failed
-
-        def on_tick(running: Sequence[Job]) -> None:
-            view.running([started[job.number].cell.paths for job in running])
 
         ended = launcher.run(
             next_job,
             slots,
             on_end=on_end,
-            on_tick=on_tick,
-            on_question=lambda job, content: agenda.answer(started[job.number].cell, content),
-            ahead=agenda.ahead,
+            on_tick=lambda jobs: view.running([started[job.number].cell for job in jobs]),
+            on_report=lambda job, report: strategy.report(started[job.number].cell, report),
+            ahead=plan.ahead,
         )
     return [as_job_return(one) for one in ended]
 
@@ -102,7 +105,7 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
     else:
         record = RunRecord(
             key=uuid.uuid4().hex,
-            identity=identity(cell.config),
+            identity=cell.identity,
             name=cell.name,
             status="RUNNING",
             objective=cell.config.objective,
@@ -116,21 +119,22 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
     record.ended_ms = now_ms()
     cell.folder.mkdir(parents=True, exist_ok=True)
     record.save(cell.paths)
+    cell.record = record
     return True
 
 
-def need_of(agenda: Agenda, earlier: SweepRecord | None, gpus: int | None = None) -> Need:
+def need_of(outline: Outline, earlier: SweepRecord | None, gpus: int | None = None) -> Need:
     """Returns what a sweep asks of a launcher.
 
     Args:
-        agenda: Of the sweep.
+        outline: Of the sweep.
         earlier: Its record, where it was begun before: it keeps its number of threads.
         gpus: GPUs of the machine, where they are known.
     """
-    config = agenda.samples[0].config
+    config = outline.samples[0].config
     return Need(
-        runs=agenda.total,
-        devices={cell.config.device for cell in agenda.samples},
+        runs=outline.total,
+        devices={cell.config.device for cell in outline.samples},
         workers=config.workers,
         threads=(earlier.threads if earlier else None) or config.threads,
         runs_per_gpu=config.runs_per_gpu,

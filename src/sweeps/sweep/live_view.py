@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sweeps.analysis.ranking import Part, Setting
     from sweeps.runs.paths import RunPaths
     from sweeps.runs.results import RunResult
+    from sweeps.sweep.cell import Cell
 
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,14 @@ class CellView:
         self.record, self.note = None, ""
 
     def read(self) -> None:
-        """Takes in what is new in the run's folder."""
-        if self.record is None or self.state != "running":
+        """Takes in what is new in the run's folder while it runs."""
+        if self.record is None:
             with contextlib.suppress(Exception):  # it may be half there; the next look sees it
                 self.record = RunRecord.load(self.paths)
+        self.read_points()
+
+    def read_points(self) -> None:
+        """Takes in the points that are new."""
         with contextlib.suppress(OSError):
             points, self._mark = read_new(self.paths.metrics, self._mark)
             for point in points:
@@ -122,18 +127,18 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def add(self, name: str, paths: RunPaths) -> None:
+    def add(self, cell: Cell) -> None:
         """Shows one more run from now on; one that is shown already stays."""
-        if paths.folder in self._by_folder:
+        if cell.folder in self._by_folder:
             return
-        cell = self._by_folder[paths.folder] = CellView(name, paths)
-        cell.read()
+        shown = self._by_folder[cell.folder] = CellView(cell.label, cell.paths, cell.record)
+        shown.read_points()
         if cell.record is not None and cell.record.outcome in ("finished", "diverged", "pruned"):
-            cell.state, self._best = cell.record.outcome, None
+            shown.state, self._best = cell.record.outcome, None
 
-    def running(self, runs: Sequence[RunPaths]) -> None:
+    def running(self, runs: Sequence[Cell]) -> None:
         """Takes which runs are under way, and shows them a few times a second."""
-        cells = [self._by_folder[paths.folder] for paths in runs]
+        cells = [self._by_folder[run.folder] for run in runs]
         for cell in cells:
             if cell.state != "running":
                 cell.begin()
@@ -144,12 +149,11 @@ class LiveView:
             cell.read()
         self._live.update(self._table())
 
-    def ended(self, paths: RunPaths, note: str = "") -> None:
+    def ended(self, run: Cell, note: str = "") -> None:
         """Takes that a run has ended, as its record says."""
-        cell = self._by_folder[paths.folder]
-        cell.state = "ended"
-        cell.read()
-        record = cell.record
+        cell = self._by_folder[run.folder]
+        cell.record = record = run.record
+        cell.read_points()
         cell.state, self._best = (record.outcome if record else None) or "lost", None
         over = sum(item.state not in ("waiting", "running") for item in self._cells)
         cell.note = note

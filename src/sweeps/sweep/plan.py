@@ -6,27 +6,29 @@ import logging
 from typing import TYPE_CHECKING
 
 from sweeps.runs.record import RunRecord
+from sweeps.runs.resume import standing
 from sweeps.sweep.live_view import duration
+from sweeps.sweep.strategy import WORDS
 
 if TYPE_CHECKING:
     from sweeps.launchers.slots import Slots
     from sweeps.runs.paths import SweepPaths
-    from sweeps.sweep.strategy import Agenda
+    from sweeps.sweep.strategy import Outline, Rows
 
 
 log = logging.getLogger(__name__)
 
 
-def show_plan(agenda: Agenda, paths: SweepPaths, slots: Slots) -> None:
+def show_plan(outline: Outline, paths: SweepPaths, slots: Slots) -> None:
     """Lists the runs of a sweep with what is to be done for each, and how long it may take."""
-    listed = agenda.plan()
+    listed = outline.rows() if outline.rows else _rows(outline)
     states = [state for state, _ in listed]
     width = max(map(len, states))
     lines = [f"{state:{width}}  {label}" for state, label in listed]
     log.info("\n%s\n", "\n".join(lines))
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    if agenda.left_out:
-        log.info("%s", agenda.left_out)
+    if outline.left_out:
+        log.info("%s", outline.left_out)
     log.info("%d runs: %s. Nothing was started.", len(listed), counts)
     left = sum(state in ("new", "to continue", "to run again") for state in states)
     records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
@@ -41,3 +43,8 @@ def show_plan(agenda: Agenda, paths: SweepPaths, slots: Slots) -> None:
         )
     elif left:
         log.info("How long it takes is known once a run of this sweep has finished.")
+
+
+def _rows(outline: Outline) -> Rows:
+    rows = [(WORDS[standing(cell.load())], cell.label or cell.name) for cell in outline.samples]
+    return rows + [("new", "chosen when it starts")] * (outline.total - len(rows))

@@ -22,7 +22,7 @@ import sweeps.launchers.hydra_job
 import sweeps.launchers.local.worker
 import sweeps.runs.build
 import sweeps.runs.runner
-import sweeps.sweep.reporter
+import sweeps.sweep.cell_task
 import sweeps.training.checkpoint
 import sweeps.training.determinism
 import sweeps.training.models  # noqa: F401

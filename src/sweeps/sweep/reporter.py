@@ -1,40 +1,25 @@
-"""What a run of a search tells its controller after each report, and what it does with the answer."""
+"""What a run of a search tells its controller after each report, and what it does with the decision."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from sweeps.launchers.local.worker import ask, has_controller
+from sweeps.launchers.channel import Reported
 from sweeps.runs.metrics import measured_by
 from sweeps.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from sweeps.config import Config
+    from sweeps.launchers.channel import Channel
     from sweeps.runs.paths import RunPaths
     from sweeps.runs.runner import Observer
     from sweeps.training.trainer import Report
 
 
-@dataclasses.dataclass(frozen=True)
-class Reported:
-    """What a run tells the search.
-
-    Attributes:
-        report: Number of the report, from 1.
-        of: Reports of the whole run.
-        value: The objective there.
-    """
-
-    report: int
-    of: int
-    value: float
-
-
-def observer(config: Config, paths: RunPaths) -> Observer | None:
+def observer(config: Config, paths: RunPaths, channel: Channel | None) -> Observer | None:
     """Returns what asks the search after each report of a trial, or None where nobody can be asked."""
-    if not paths.trial.exists() or not has_controller():
+    if not paths.trial.exists() or channel is None:
         return None
     latest = math.nan
     every = config.report_every
@@ -53,7 +38,7 @@ def observer(config: Config, paths: RunPaths) -> Observer | None:
         of = config.epochs if every is None else _steps(paths) // every
         if number >= of:
             return None
-        return "pruned" if ask(Reported(number, of, latest)) is False else None
+        return "pruned" if channel.ask(Reported(number, of, latest)) == "stop" else None
 
     return observe
 

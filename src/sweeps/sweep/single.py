@@ -21,6 +21,7 @@ from sweeps.signals import Interrupted
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from sweeps.config import Config
     from sweeps.runs.record import RunRecord
     from sweeps.runs.runner import RunRequest
 
@@ -73,23 +74,43 @@ def run_alone(request: RunRequest) -> float | None:
 def request_of(cfg: DictConfig, overrides: list[str]) -> RunRequest:
     """Returns what is asked of the runner by a composed config; a bad one leaves no folder."""
     from sweeps.runs.record import SweepRecord
-    from sweeps.runs.runner import RunRequest
 
-    hydra_cfg = HydraConfig.get()
-    folder = Path(hydra_cfg.runtime.output_dir)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         config = parse(cfg)
     except SweepsError:
         remove_refused(folder)
         raise
     sweep = SweepRecord.load(SweepPaths(folder.parent))
+    return request_with(config, cfg, overrides, threads=sweep.threads if sweep else None)
+
+
+def request_with(
+    config: Config,
+    cfg: DictConfig,
+    overrides: list[str] | None = None,
+    *,
+    threads: int | None,
+) -> RunRequest:
+    """Returns what is asked of the runner by a config that is checked already.
+
+    Args:
+        config: Of the run.
+        cfg: What it was made of.
+        overrides: What was typed; None: as Hydra knows it.
+        threads: CPU threads of a new run, or None for torch's own number.
+    """
+    from sweeps.runs.runner import RunRequest
+
+    hydra_cfg = HydraConfig.get()
+    typed = [str(item) for item in hydra_cfg.overrides.task] if overrides is None else overrides
     return RunRequest(
         config=config,
-        threads=sweep.threads if sweep else None,
-        folder=folder,
-        overrides=overrides,
+        threads=threads,
+        folder=Path(hydra_cfg.runtime.output_dir),
+        overrides=typed,
         choices=choices(hydra_cfg),
-        hydra_files=hydra_files(cfg, hydra_cfg, overrides),
+        hydra_files=hydra_files(cfg, hydra_cfg, typed),
     )
 
 

@@ -1,14 +1,18 @@
-"""What a sweep runs next: a list, or a search that decides as results come in."""
+"""What decides which run of a sweep comes next: the interface of a strategy, and what goes through it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from sweeps.launchers.channel import Decision, Reported
     from sweeps.sweep.cell import Cell
+
+    Rows = list[tuple[str, str]]
+    """Where each run stands, in the words of a plan, and what it is called."""
 
 
 WORDS = {"new": "new", "continue": "to continue", "again": "to run again", "done": "done"}
@@ -16,12 +20,29 @@ WORDS = {"new": "new", "continue": "to continue", "again": "to run again", "done
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the check of the cells found out.
+class Outline:
+    """What is known of a sweep before it is opened.
 
     Attributes:
-        digests: By the settings of the data.
-        hears: Whether runs can ask while they train, and be stopped early.
+        samples: Cells that stand for all: they are checked before anything starts.
+        total: How many runs there will be.
+        left_out: Which combinations are no runs, in words, or ''.
+        rows: Lists what there is and what is to come, and changes nothing; None: the samples.
+    """
+
+    samples: Sequence[Cell]
+    total: int
+    left_out: str = ""
+    rows: Callable[[], Rows] | None = None
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known when a sweep may begin.
+
+    Attributes:
+        digests: Of the data, by its settings.
+        hears: Whether runs can report while they train, and be stopped early.
     """
 
     digests: Mapping[str, str]
@@ -32,52 +53,44 @@ class Facts:
         return self.digests.get(repr(cell.config.data))
 
 
-class Agenda(Protocol):
-    """Gives out the runs of a sweep one by one."""
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done in a sweep, once it is ours.
 
-    samples: Sequence[Cell]
-    """Cells that stand for all: they are checked before anything starts."""
+    Attributes:
+        summary: In words.
+        cells: The runs that are known; a search adds each that it proposes.
+        total: How many runs there will be.
+        ahead: How many runs may be asked for before they can start.
+    """
 
-    @property
-    def left_out(self) -> str:
-        """Which combinations are no runs, in words, or ''."""
+    summary: str
+    cells: Sequence[Cell]
+    total: int
+    ahead: int = 1
+
+
+class Strategy(Protocol):
+    """Gives out the runs of a sweep one by one.
+
+    Attributes:
+        outline: What is known of the sweep before it is opened.
+    """
+
+    outline: Outline
+
+    def open(self, preflight: Preflight) -> Plan:
+        """Reads what earlier commands have left; may write, for the sweep is ours now."""
         ...
 
-    @property
-    def total(self) -> int:
-        """How many runs there will be."""
-        ...
-
-    @property
-    def cells(self) -> Sequence[Cell]:
-        """The runs that are known so far."""
-        ...
-
-    @property
-    def ahead(self) -> int:
-        """How many runs may be asked for before they can start."""
-        ...
-
-    def open(self, facts: Facts) -> str:
-        """Reads what earlier commands have left, once the sweep is ours; says what is to be done."""
-        ...
-
-    def label(self, cell: Cell) -> str:
-        """Returns what a run is called in this sweep."""
-        ...
-
-    def next(self) -> Cell | None:
+    def ask(self) -> Cell | None:
         """Returns the next run to start or to continue, or None where there is none now."""
         ...
 
-    def answer(self, cell: Cell, question: Any) -> Any:
-        """Answers a run, see `sweeps.sweep.reporter.observer`."""
+    def report(self, cell: Cell, report: Reported) -> Decision:
+        """Returns whether a run that has just reported trains on."""
         ...
 
-    def ended(self, cell: Cell) -> str:
-        """Takes that a run has ended; returns a note on it, or ''."""
-        ...
-
-    def plan(self) -> list[tuple[str, str]]:
-        """Returns where each run stands and what it is called."""
+    def tell(self, cell: Cell) -> str:
+        """Takes that a run has ended, as `cell.record` says; returns a note on it, or ''."""
         ...

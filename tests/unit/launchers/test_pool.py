@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,27 +9,12 @@ import pytest
 from sweeps.errors import BadInputError, TryAgainError
 from sweeps.launchers.launcher import Ended, Job
 from sweeps.launchers.local.pool import Pool, best_start_method
-from sweeps.launchers.local.worker import ask
 from sweeps.launchers.slots import Slot, Slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_jobs_run_elsewhere_and_ask_their_controller(method: str) -> None:
-    pool = Pool(start_method=method)
-    job = Job(0, lambda: lambda: (os.getpid(), ask("how much?")))
-    jobs = iter([job])
-    ended = pool.run(
-        lambda: next(jobs, None),
-        Slots(threads=1, free={"cpu": [Slot()]}),
-        on_end=lambda _: False,
-        on_question=lambda job, content: (job.number, content),
-    )
-    (pid, answer) = ended[0].returned
-    assert pid != os.getpid()
-    assert answer == (0, "how much?")
+    from sweeps.launchers.channel import Channel
 
 
 def test_no_more_is_asked_for_than_can_start() -> None:
@@ -39,7 +23,7 @@ def test_no_more_is_asked_for_than_can_start() -> None:
 
     def next_job() -> Job | None:
         asked.append(len(asked))
-        return Job(asked[-1], lambda: lambda: None) if len(asked) <= 4 else None
+        return Job(asked[-1], lambda: lambda _: None) if len(asked) <= 4 else None
 
     def on_end(_: Ended) -> bool:
         seen.append(len(asked))
@@ -52,7 +36,7 @@ def test_no_more_is_asked_for_than_can_start() -> None:
 
 @pytest.mark.parametrize(("error", "tries"), [(TryAgainError, 2), (BadInputError, 1)])
 def test_what_may_pass_is_tried_again(error: type[Exception], tries: int, tmp_path: Path) -> None:
-    def call() -> None:
+    def call(_: Channel | None) -> None:
         with (tmp_path / "tries").open("a") as file:
             file.write("x")
         raise error("full")

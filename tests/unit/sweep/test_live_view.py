@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sweeps.config import Config
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
+from sweeps.sweep.cell import Cell
 from sweeps.sweep.live_view import LiveView
 
 if TYPE_CHECKING:
@@ -46,15 +48,24 @@ def save(folder: Path, name: str, outcome: str | None, value: float | None) -> R
     return paths
 
 
+def cell_of(paths: RunPaths, name: str) -> Cell:
+    cell = Cell(name.split(","), Config(), name, paths.folder, b"", label=name)
+    cell.load()
+    return cell
+
+
 def test_the_best_so_far_is_the_best_setting_of_what_has_ended(tmp_path: Path) -> None:
     view = LiveView(total=len(RUNS), workers=1)
-    for name in RUNS:
-        view.add(name, save(tmp_path, name, None, None))
+    cells = {name: cell_of(save(tmp_path, name, None, None), name) for name in RUNS}
+    for cell in cells.values():
+        view.add(cell)
     assert view.best_so_far() == ""
     said = []
     for name, (outcome, value) in RUNS.items():
-        view.running([RunPaths(tmp_path / name)])
-        view.ended(save(tmp_path, name, outcome, value))
+        view.running([cells[name]])
+        save(tmp_path, name, outcome, value)
+        cells[name].load()
+        view.ended(cells[name])
         said.append(view.best_so_far())
     assert said == SAID
 
@@ -62,7 +73,7 @@ def test_the_best_so_far_is_the_best_setting_of_what_has_ended(tmp_path: Path) -
 def test_what_had_ended_before_counts(tmp_path: Path) -> None:
     view = LiveView(total=len(RUNS), workers=1)
     for name, (outcome, value) in RUNS.items():
-        view.add(name, save(tmp_path, name, outcome, value))
+        view.add(cell_of(save(tmp_path, name, outcome, value), name))
     assert view.best_so_far() == SAID[-1]
 
 
@@ -77,5 +88,5 @@ def test_losses_of_two_kinds_have_a_best_each(tmp_path: Path, more: int) -> None
         own = RunPaths(tmp_path / kind)
         own.folder.mkdir()
         record.save(own)
-        view.add(kind, own)
+        view.add(cell_of(own, kind))
     assert view.best_so_far() == f"lr={more}  val_loss 0.5000; lr={more}  val_loss 0.1000"

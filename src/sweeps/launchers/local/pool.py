@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -15,8 +16,9 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TryAgainError
+from sweeps.launchers.channel import Reported
 from sweeps.launchers.launcher import Ended, Job
-from sweeps.launchers.local.worker import Question, work
+from sweeps.launchers.local.worker import work
 from sweeps.launchers.slots import Slot, Slots, count_gpus
 from sweeps.launchers.sockets import settle_sockets
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+    from sweeps.launchers.channel import Channel
+    from sweeps.launchers.launcher import OnReport
     from sweeps.launchers.slots import Need
 
 
@@ -107,7 +111,7 @@ class Pool:
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Returns what one call returns, or raises what it raises, in a process of its own."""
-        running = self._start(Job(0, lambda: function), Slot())
+        running = self._start(Job(0, lambda: functools.partial(_unheard, function)), Slot())
         try:
             connection.wait([running.process.sentinel, running.link])
             ended = self._collect(running)
@@ -127,7 +131,7 @@ class Pool:
         *,
         on_end: Callable[[Ended], bool],
         on_tick: Callable[[Sequence[Job]], None] | None = None,
-        on_question: Callable[[Job, Any], Any] | None = None,
+        on_report: OnReport | None = None,
         ahead: int = 1,
     ) -> list[Ended]:
         """Runs jobs, as many at once as there are slots, see `Launcher.run`.
@@ -147,7 +151,7 @@ class Pool:
                 if on_tick is not None:
                     on_tick([item.job for item in running])
                 self._wait(running)
-                for item in [item for item in running if self._over(item, on_question)]:
+                for item in [item for item in running if self._over(item, on_report)]:
                     running.remove(item)
                     slots.give_back(item.job.kind, item.slot)
                     number = item.job.number
@@ -215,8 +219,8 @@ class Pool:
                 item.process.terminate()
 
     @staticmethod
-    def _over(item: Running, on_question: Callable[[Job, Any], Any] | None = None) -> bool:
-        """Returns whether a job has ended, after answering what it asks."""
+    def _over(item: Running, on_report: OnReport | None = None) -> bool:
+        """Returns whether a job has ended, after answering what it reports."""
         import cloudpickle
 
         while item.answer is None:
@@ -226,10 +230,10 @@ class Pool:
                 break
             if message is None:
                 break
-            if isinstance(message, Question):
-                said = on_question(item.job, message.content) if on_question else None
+            if isinstance(message, Reported):
+                decision = on_report(item.job, message) if on_report else "continue"
                 with contextlib.suppress(OSError):
-                    item.link.send_bytes(cloudpickle.dumps(said))
+                    item.link.send(decision)
             else:
                 item.answer = message
         return item.answer is not None or not item.process.is_alive()
@@ -287,6 +291,10 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def _unheard(function: Callable[[], Any], channel: Channel) -> Any:  # noqa: ARG001
+    return function()
 
 
 def _no_job() -> None:

@@ -9,59 +9,26 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sweeps.launchers.local.pipe import PipeChannel
 from sweeps.signals import Interrupted, raising_signals
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 
-@dataclass(frozen=True)
-class Question:
-    """What a run asks its controller."""
-
-    content: Any
-
-
-_link: Connection | None = None
-
-
-def has_controller() -> bool:
-    """Returns whether this process was started by a pool, which answers questions."""
-    return _link is not None
-
-
-def ask(content: Any) -> Any:
-    """Sends the controller something that pickles and returns what it answers.
-
-    Where the controller has died it returns None; this process is then about to be stopped.
-    """
-    import cloudpickle
-
-    assert _link is not None
-    try:
-        _link.send_bytes(cloudpickle.dumps(Question(content)))
-        return cloudpickle.loads(_link.recv_bytes())
-    except (EOFError, OSError):
-        return None
-
-
 def work(call: bytes, log: str | None, env: dict[str, str], link: Connection) -> None:
     """Runs a pickled call and sends what it returns or raises.
 
     Args:
-        call: A callable without arguments, pickled by cloudpickle.
+        call: What is called with the run's channel, pickled by cloudpickle.
         log: File that gets what the process prints; None leaves it on the terminal.
         env: Set before anything runs, such as which GPU is seen.
-        link: Gets questions, and at the end a pickled pair (returned, raised).
+        link: Gets what is reported, and at the end a pickled pair (returned, raised).
     """
     import cloudpickle
-
-    global _link  # noqa: PLW0603 - one process, one controller
-    _link = link
 
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C on a terminal reaches the controller alone, which asks us once
@@ -72,7 +39,7 @@ def work(call: bytes, log: str | None, env: dict[str, str], link: Connection) ->
     with raising_signals():
         answer: tuple[object, Exception | None]
         try:
-            answer = (cloudpickle.loads(call)(), None)
+            answer = (cloudpickle.loads(call)(PipeChannel(link)), None)
         except Interrupted as interrupted:
             _flush()
             os._exit(128 + interrupted.signum)
