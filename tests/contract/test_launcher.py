@@ -78,7 +78,8 @@ def hydra_basic(folder: Path) -> Case:
     conf.mkdir()
     (conf / "config.yaml").write_text("number: 0\n")
     loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
-    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={folder}/out"]
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.job.chdir=false"]
+    quiet.append(f"hydra.sweep.dir={folder}/out")
     master = loader.load_configuration("config", quiet, RunMode.MULTIRUN)
     master.hydra.job.name = "app"
     calls: dict[int, Call] = {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+from dataclasses import replace
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
@@ -25,7 +26,7 @@ class OneByOne:
     hears = True
 
     def slots(self, need):
-        return Slots.plan(need, gpus=0)
+        return Slots.plan(replace(need, workers=1), gpus=0)
 
     def call(self, function):
         ended = self._run(Job(0, lambda: lambda channel: function()), None)
