@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sweeps.config import SearchConfig
 from sweeps.config.checks import PRUNERS, SAMPLERS
 from sweeps.errors import BadInputError
 from sweeps.search.dimensions import Dimension, Interval
@@ -19,15 +21,7 @@ from sweeps.search.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SEARCH: dict[str, Any] = {
-    "sampler": "tpe",
-    "pruner": "none",
-    "factor": 3,
-    "first": 1,
-    "warmup": 0,
-    "seed": 0,
-    "points": [],
-}
+SEARCH = SearchConfig()
 RATE = Dimension(("lr",), (), Interval(1e-4, 1.0, log=True))
 WIDTH = Dimension(("width",), (), Interval(8, 64, integer=True))
 OPTIMIZER = Dimension(("optimizer",), (("sgd",), ("adam",)))
@@ -67,7 +61,7 @@ def is_new(trials: list[Trial]) -> Any:
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
 class TestSampler:
     def test_proposals_are_in_the_space_and_short(self, sampler: str) -> None:
-        trials = search(Proposer(OPEN, {**SEARCH, "sampler": sampler}), 14)
+        trials = search(Proposer(OPEN, replace(SEARCH, sampler=sampler)), 14)
         assert len(trials) == 14
         for trial in trials:
             assert list(trial.chosen) == ["optimizer", "lr", "width", "batch_size", "epochs"]
@@ -82,34 +76,34 @@ class TestSampler:
     def test_the_same_seed_proposes_the_same_whatever_was_killed_in_between(
         self, sampler: str
     ) -> None:
-        settings = {**SEARCH, "sampler": sampler}
+        settings = replace(SEARCH, sampler=sampler)
         once = search(Proposer(OPEN, settings), 13)
         again = search(Proposer(OPEN, settings), 12)
         assert [t.chosen for t in again] == [t.chosen for t in once[:12]]
         following = Proposer(OPEN, settings).propose(12, again, [], is_new(again))
         assert following == once[12].chosen
-        other = search(Proposer(OPEN, {**settings, "seed": 1}), 3)
+        other = search(Proposer(OPEN, replace(settings, seed=1)), 3)
         assert [t.chosen for t in other] != [t.chosen for t in once[:3]]
 
     def test_a_list_is_tried_without_repeats_to_its_end(self, sampler: str) -> None:
-        trials = search(Proposer(LISTED, {**SEARCH, "sampler": sampler}), 50)
+        trials = search(Proposer(LISTED, replace(SEARCH, sampler=sampler)), 50)
         assert len(trials) == 12
         assert len({tuple(t.chosen.items()) for t in trials}) == 12
 
     def test_trials_of_every_state_are_taken_in(self, sampler: str) -> None:
         states = ("waiting", "running", "pruned", "finished", "diverged", "failed")
-        chosen = [t.chosen for t in search(Proposer(OPEN, {**SEARCH, "sampler": "random"}), 12)]
+        chosen = [t.chosen for t in search(Proposer(OPEN, replace(SEARCH, sampler="random")), 12)]
         trials = [
             Trial(n, chosen[n], state=state, reports={1: 0.1, 2: n / 20}, of=9, score=n / 20)  # type: ignore[arg-type]
             for n, state in zip(range(12), itertools.cycle(states), strict=False)
         ]
-        proposer = Proposer(OPEN, {**SEARCH, "sampler": sampler})
+        proposer = Proposer(OPEN, replace(SEARCH, sampler=sampler))
         assert proposer.propose(12, trials, [], is_new(trials)) is not None
 
     def test_a_narrower_space_forgets_what_lies_outside(self, sampler: str) -> None:
-        trials = search(Proposer(OPEN, {**SEARCH, "sampler": "random"}), 12)
+        trials = search(Proposer(OPEN, replace(SEARCH, sampler="random")), 12)
         narrow = space(FIXED, OPTIMIZER, Dimension(("lr",), (), Interval(0.1, 0.2)), WIDTH, PAIR)
-        chosen = Proposer(narrow, {**SEARCH, "sampler": sampler}).propose(
+        chosen = Proposer(narrow, replace(SEARCH, sampler=sampler)).propose(
             12, trials, [], is_new(trials)
         )
         assert chosen is not None
@@ -117,7 +111,7 @@ class TestSampler:
 
 
 def test_grid_goes_in_order() -> None:
-    trials = search(Proposer(LISTED, {**SEARCH, "sampler": "grid"}), 50)
+    trials = search(Proposer(LISTED, replace(SEARCH, sampler="grid")), 50)
     assert [f"{t.chosen['optimizer']} {t.chosen['lr']}" for t in trials[:4]] == [
         "sgd 0.1",
         "sgd 0.01",
@@ -166,7 +160,7 @@ def test_tpe_learns_from_trials_and_from_earlier_studies() -> None:
 
 def test_a_point_is_written_as_the_list_has_it() -> None:
     listed = space(FIXED, OPTIMIZER, Dimension(("lr",), (("1e-2",), ("1e-3",))))
-    trials = search(Proposer(listed, {**SEARCH, "points": [{"lr": 0.001}]}), 1)
+    trials = search(Proposer(listed, replace(SEARCH, points=[{"lr": 0.001}])), 1)
     assert trials[0].chosen == {"optimizer": "sgd", "lr": "1e-3"}
     assert Proposer(listed, SEARCH).complete({"optimizer": "sgd", "lr": "0.001"}) == {
         "model": "mlp",
@@ -176,8 +170,11 @@ def test_a_point_is_written_as_the_list_has_it() -> None:
 
 
 def test_points_come_first() -> None:
-    points = [{"lr": 0.05, "optimizer": "adam", "width": 32}, {"lr": 0.2, "width": 8}]
-    trials = search(Proposer(OPEN, {**SEARCH, "points": points}), 3)
+    points: list[dict[str, Any]] = [
+        {"lr": 0.05, "optimizer": "adam", "width": 32},
+        {"lr": 0.2, "width": 8},
+    ]
+    trials = search(Proposer(OPEN, replace(SEARCH, points=points)), 3)
     first = {"optimizer": "adam", "lr": "0.05", "width": "32", "batch_size": "16", "epochs": "2"}
     assert trials[0].chosen == first
     assert trials[1].chosen == first | {"optimizer": "sgd", "lr": "0.2", "width": "8"}
@@ -202,7 +199,7 @@ def test_points_come_first() -> None:
 )
 def test_a_point_that_does_not_fit_is_refused(point: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        search(Proposer(OPEN, {**SEARCH, "points": [point]}), 1)
+        search(Proposer(OPEN, replace(SEARCH, points=[point])), 1)
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
@@ -233,7 +230,7 @@ class TestPruner:
 
 def run_all(pruner: str, scores: list[float], *, warmup: int = 0, groups: int = 1) -> list[Trial]:
     """Returns trials that one worker has trained, one after another, for 9 epochs or less."""
-    rule = stopping({**SEARCH, "pruner": pruner})
+    rule = stopping(replace(SEARCH, pruner=pruner))
     trials: list[Trial] = []
     while True:
         more = len(trials) < len(scores)

@@ -50,7 +50,7 @@ class Sources:
     def of(cls, config: Config) -> Sources:
         """Returns where the runs of a config go."""
         tracking = config.tracking
-        return cls.choose(Path(config.output_dir), tracking["uri"], tracking["experiment"])
+        return cls.choose(Path(config.output_dir), tracking.uri, tracking.experiment)
 
     def read(self, names: Iterable[str]) -> Collection:
         """Returns the runs of sweeps.

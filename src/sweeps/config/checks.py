@@ -12,7 +12,7 @@ from sweeps.config.schema import TARGETS
 from sweeps.errors import BadInputError, did_you_mean
 
 if TYPE_CHECKING:
-    from sweeps.config.schema import Config
+    from sweeps.config.config import Config, SearchConfig
 
 
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
@@ -55,7 +55,7 @@ def check_values(config: Config) -> None:
     _one_of("objective", config.objective, OBJECTIVES)
     _one_of("pick", config.pick, PICKS)
     _one_of("precision", config.precision, PRECISIONS)
-    _one_of("tracking.backend", config.tracking["backend"], BACKENDS)
+    _one_of("tracking.backend", config.tracking.backend, BACKENDS)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         alias = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}.get(config.device.lower())
         number = f"cuda:{config.device}" if config.device.isdecimal() else alias
@@ -66,14 +66,14 @@ def check_values(config: Config) -> None:
     _check_name(config.name)
     if not config.output_dir.strip() or "\0" in config.output_dir:
         raise BadInputError("output_dir is empty; type output_dir=FOLDER, such as outputs.")
-    if (config.tracking["system_metrics_after_s"] or 0) < 0:
+    if (config.tracking.system_metrics_after_s or 0) < 0:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
     check_search(config.search, config.trials)
     _check_bonds(config)
     _check_data(config)
-    if config.data["_target_"] in TARGETS:
-        _check_source(config.data)
+    if config.data.target in TARGETS:
+        _check_source(config.data.arguments)
     _check_schedule(config)
     _check_settings(config)
 
@@ -110,13 +110,13 @@ def _check_launch(config: Config) -> None:
         raise BadInputError(f"workers={workers} must be auto, or 1 or more processes.")
 
 
-def check_search(search: dict[str, Any], trials: Any) -> None:
+def check_search(search: SearchConfig, trials: Any) -> None:
     """Checks the settings of a search, see `check_values`."""
-    _one_of("search.sampler", search["sampler"], SAMPLERS)
-    _one_of("search.pruner", search["pruner"], PRUNERS)
+    _one_of("search.sampler", search.sampler, SAMPLERS)
+    _one_of("search.pruner", search.pruner, PRUNERS)
     for key, least in (("factor", 2), ("first", 1), ("warmup", 0), ("seed", 0)):
-        if search[key] < least:
-            raise BadInputError(f"search.{key}={search[key]} must be {least} or more.")
+        if (value := getattr(search, key)) < least:
+            raise BadInputError(f"search.{key}={value} must be {least} or more.")
     if trials != "auto" and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
         raise BadInputError(f"trials={trials} must be auto, or 1 or more runs.")
 
@@ -132,42 +132,44 @@ def _check_bonds(config: Config) -> None:
 
 def _check_settings(config: Config) -> None:
     """Checks the settings of shipped models, losses and optimizers; other classes check their own."""
-    if config.optimizer["_target_"] in TARGETS:
-        _positive("optimizer.lr", config.optimizer["lr"])
-        if config.optimizer.get("nesterov") and not config.optimizer["momentum"] > 0:
+    optimizer, loss, model = config.optimizer, config.loss.arguments, config.model.arguments
+    if optimizer.target in TARGETS:
+        settings = optimizer.arguments
+        _positive("optimizer.lr", settings["lr"])
+        if settings.get("nesterov") and not settings["momentum"] > 0:
             raise BadInputError(
                 "optimizer.nesterov=true needs a momentum; add optimizer.momentum=0.9."
             )
         for key in ("momentum", "weight_decay"):
-            if config.optimizer.get(key, 0) < 0:
-                raise BadInputError(f"optimizer.{key}={config.optimizer[key]} must be 0 or more.")
-    if config.loss["_target_"] in TARGETS and not 0 <= config.loss.get("label_smoothing", 0) <= 1:
+            if settings.get(key, 0) < 0:
+                raise BadInputError(f"optimizer.{key}={settings[key]} must be 0 or more.")
+    if config.loss.target in TARGETS and not 0 <= loss.get("label_smoothing", 0) <= 1:
         raise BadInputError(
-            f"loss.label_smoothing={config.loss['label_smoothing']} must be between 0 and 1."
+            f"loss.label_smoothing={loss['label_smoothing']} must be between 0 and 1."
         )
-    if config.model["_target_"] in TARGETS and min(config.model.get("hidden") or [1]) < 1:
+    if config.model.target in TARGETS and min(model.get("hidden") or [1]) < 1:
         raise BadInputError(
-            f"model.hidden={config.model['hidden']}: every layer needs a width of 1 or more."
+            f"model.hidden={model['hidden']}: every layer needs a width of 1 or more."
         )
 
 
 def _check_data(config: Config) -> None:
     data = config.data
-    if not 0 <= data["val_fraction"] < 1:
+    if not 0 <= data.val_fraction < 1:
         raise BadInputError(
-            f"data.val_fraction={data['val_fraction']} must be at least 0 and below 1."
+            f"data.val_fraction={data.val_fraction} must be at least 0 and below 1."
         )
-    _one_of("data.val_split", data["val_split"], VAL_SPLITS)
-    if data["limit"] is not None and data["limit"] < 1:
-        raise BadInputError(f"data.limit={data['limit']} must be 1 or more, or null.")
-    if data["crop"] < 0:
-        raise BadInputError(f"data.crop={data['crop']} must be 0 or more pixels.")
-    if data["val_fraction"] == 0 and config.objective.startswith("val_"):
+    _one_of("data.val_split", data.val_split, VAL_SPLITS)
+    if data.limit is not None and data.limit < 1:
+        raise BadInputError(f"data.limit={data.limit} must be 1 or more, or null.")
+    if data.crop < 0:
+        raise BadInputError(f"data.crop={data.crop} must be 0 or more pixels.")
+    if data.val_fraction == 0 and config.objective.startswith("val_"):
         raise BadInputError(
             f"objective={config.objective} needs validation images, and data.val_fraction is 0."
             " Set data.val_fraction=0.1, or objective=test_accuracy to select on the test images."
         )
-    if data["val_fraction"] > 0 and config.objective.startswith("test_"):
+    if data.val_fraction > 0 and config.objective.startswith("test_"):
         raise BadInputError(
             f"objective={config.objective} is measured each epoch only where there are no validation"
             " images. Set objective=val_accuracy, or data.val_fraction=0 to select on test images."
@@ -192,24 +194,22 @@ def _check_source(data: dict[str, Any]) -> None:
 
 def _check_schedule(config: Config) -> None:
     schedule = config.schedule
-    if schedule.get("warmup_epochs", 0) < 0:
+    if schedule.warmup_epochs < 0:
+        raise BadInputError(f"schedule.warmup_epochs={schedule.warmup_epochs} must be 0 or more.")
+    if schedule.warmup_epochs >= config.epochs:
         raise BadInputError(
-            f"schedule.warmup_epochs={schedule['warmup_epochs']} must be 0 or more."
-        )
-    if schedule.get("warmup_epochs", 0) >= config.epochs:
-        raise BadInputError(
-            f"schedule.warmup_epochs={schedule['warmup_epochs']} leaves nothing of"
+            f"schedule.warmup_epochs={schedule.warmup_epochs} leaves nothing of"
             f" epochs={config.epochs}; make it smaller."
         )
-    if schedule.get("warmup_epochs", 0) > 0 and schedule["_target_"] in RISING:
-        name = schedule["_target_"].rpartition(".")[2]
+    if schedule.warmup_epochs > 0 and schedule.target in RISING:
+        name = schedule.target.rpartition(".")[2]
         raise BadInputError(
-            f"schedule.warmup_epochs={schedule['warmup_epochs']} before schedule={name}: the rate would"
+            f"schedule.warmup_epochs={schedule.warmup_epochs} before schedule={name}: the rate would"
             f" go up, down and up again, for {name} starts with a way up of its own. Leave"
             " schedule.warmup_epochs out, or choose another schedule, such as schedule=cosine."
         )
-    if schedule["_target_"] in TARGETS:
-        _check_shape(schedule)
+    if schedule.target in TARGETS:
+        _check_shape(schedule.arguments)
 
 
 def _check_shape(schedule: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf, read_write
 
-from sweeps.config.identity import BEFORE, key_of
+from sweeps.config.identity import key_of
 from sweeps.config.saved import shipped_values
+from sweeps.config.schema import BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeps.config.config import Config
 from sweeps.config.conversions import wrong_type
 from sweeps.config.locations import conf_dir
 from sweeps.config.quoting import quoted
-from sweeps.config.schema import GROUPS, TARGETS, Config
+from sweeps.config.schema import GROUPS, TARGETS
 from sweeps.errors import did_you_mean
 
 if TYPE_CHECKING:

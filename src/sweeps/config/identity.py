@@ -5,57 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.schema import GROUPS, TARGETS
+from sweeps.config.config import NOT_IDENTITY, Component, RunConfig, TrackingConfig, Use, use_of
+from sweeps.config.schema import BEFORE, GROUPS, TARGETS
 from sweeps.config.trust import find_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sweeps.config.schema import Config
 
-
-PLACE = ("name", "output_dir", "tracking", "trusted_targets")
-"""Where a run is kept and how it is shown."""
-
-SCHEDULING = (
-    "checkpoint_every_s",
-    "keep_every_epoch",
-    "refresh",
-    "plan",
-    "workers",
-    "runs_per_gpu",
-    "timeout_s",
-    "on_error",
-    "retries",
-    "search",
-    "trials",
-    "zip",
-    "exclude",
-    "only",
-)
-"""When and how often it is run and saved, and beside which others."""
-
-NOT_IDENTITY = (*PLACE, *SCHEDULING)
-"""Changing these does not change a result."""
-
-BEFORE: dict[str, Any] = {
-    "report_every": None,
-    "data.val_split": "random",
-    "shuffle": True,
-    "pick": "best",
-    "data.resize": "squash",
-}
-"""What runs had before there was such a key, which their identity does not name."""
-
-
-def identity(config: Config) -> str:
+def identity(config: RunConfig) -> str:
     """Returns the SHA-256, in hex, of everything in the config that determines the result."""
+    plain = {each.name: getattr(config, each.name) for each in fields(RunConfig)}
     content = {
-        key: _named(value, f"{key}.") if isinstance(value, dict) else value
-        for key, value in _named(vars(config)).items()
-        if key not in NOT_IDENTITY
+        key: _named(value.as_mapping(), f"{key}.") if isinstance(value, Component) else value
+        for key, value in _named(plain).items()
+        if use_of(key) is Use.RESULT
     }
     if content["data"]["_target_"] == "sweeps.data.sources.torchvision_dataset":
         # The archives are checked by torchvision: the folder they lie in changes nothing.
@@ -81,21 +48,27 @@ def cell_name(overrides: Iterable[str], run_identity: str) -> str:
     return f"{short}-{run_identity[:8]}"
 
 
-def targets(config: Config) -> list[str]:
+def targets(config: RunConfig) -> list[str]:
     """Returns the classes and functions that a run is made of, nested ones too."""
-    return [str(t) for group in GROUPS for _, t in find_targets(getattr(config, group), group)]
+    groups = {group: getattr(config, group).as_mapping() for group in GROUPS}
+    return [str(t) for group, values in groups.items() for _, t in find_targets(values, group)]
 
 
-def flatten(config: Config) -> dict[str, Any]:
+def flatten(config: RunConfig) -> dict[str, Any]:
     """Returns as dotted keys and plain values what a person compares runs by."""
     flat: dict[str, Any] = {}
-    for key, value in vars(config).items():
-        if key == "name" or key in SCHEDULING or (key == "report_every" and value is None):
+    for each in fields(RunConfig):
+        value = getattr(config, each.name)
+        if each.name == "name" or use_of(each.name) is Use.SCHEDULING:
             continue
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        if each.name == "report_every" and value is None:
+            continue
+        if isinstance(value, Component):
+            flat |= {f"{each.name}.{inner}": item for inner, item in value.as_mapping().items()}
+        elif isinstance(value, TrackingConfig):
+            flat |= {f"{each.name}.{inner}": item for inner, item in vars(value).items()}
         else:
-            flat[key] = value
+            flat[each.name] = value
     return flat
 
 

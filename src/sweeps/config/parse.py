@@ -17,17 +17,17 @@ from omegaconf.errors import (
 )
 
 from sweeps.config.checks import check_search, check_values
-from sweeps.config.conversions import wrong_type
-from sweeps.config.lr_values import parse_rate
-from sweeps.config.schema import (
-    GROUPS,
-    TARGETS,
+from sweeps.config.config import (
+    Component,
     Config,
-    DataConfig,
-    Schedule,
+    DataComponent,
+    ScheduleComponent,
     SearchConfig,
     TrackingConfig,
 )
+from sweeps.config.conversions import wrong_type
+from sweeps.config.lr_values import parse_rate
+from sweeps.config.schema import GROUPS, TARGETS, DataConfig, Flat, Schedule
 from sweeps.config.trust import canonical, check_trusted, find_targets, with_targets
 from sweeps.errors import BadInputError, did_you_mean
 
@@ -85,8 +85,8 @@ def _resolved(cfg: DictConfig, key: Any) -> Any:
 
 def from_mapping(values: dict[str, Any]) -> Config:
     """Types and checks plain nested values, see `parse`."""
-    for key in (*GROUPS, "tracking"):
-        if not isinstance(values.get(key), dict):
+    for key in (*GROUPS, "tracking", "search"):
+        if not isinstance(values.get(key, {} if key == "search" else None), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
     if parse_rate(values.get("lr")) is not None:
@@ -98,14 +98,19 @@ def from_mapping(values: dict[str, Any]) -> Config:
     plain = {
         key: value for key, value in values.items() if key not in (*GROUPS, "tracking", "search")
     }
-    typed = _typed(Config, plain, prefix="")
-    groups = {group: _remembered(group, values[group], trusted) for group in GROUPS}
-    groups["tracking"] = _remembered("tracking", values["tracking"], ())
-    groups["search"] = _remembered("search", values.get("search") or {}, ())
-    config = Config(**(typed | groups))
+    typed = _typed(Flat, plain, prefix="")
+    components = {
+        group: COMPONENTS.get(group, Component).of(_remembered(group, values[group], trusted))
+        for group in GROUPS
+    }
+    typed["tracking"] = TrackingConfig(**_remembered("tracking", values["tracking"], ()))
+    typed["search"] = SearchConfig(**_remembered("search", values.get("search") or {}, ()))
+    config = Config(**(typed | components))
     check_values(config)
     return config
 
+
+COMPONENTS: dict[str, type[Component]] = {"data": DataComponent, "schedule": ScheduleComponent}
 
 _typed_groups: dict[tuple[str, str, tuple[str, ...]], dict[str, Any]] = {}
 
@@ -128,7 +133,7 @@ def typed_search_settings(words: Iterable[str]) -> list[str]:
     return [word for word in words if word.startswith(("search=", "search.", "trials="))]
 
 
-def search_settings(master: DictConfig) -> tuple[dict[str, Any], int | str]:
+def search_settings(master: DictConfig) -> tuple[SearchConfig, int | str]:
     """Returns the settings of a search and its number of trials: they belong to the whole sweep.
 
     Raises:
@@ -136,7 +141,8 @@ def search_settings(master: DictConfig) -> tuple[dict[str, Any], int | str]:
     """
     values = OmegaConf.to_container(master.search, resolve=True)
     assert isinstance(values, dict)
-    search = _remembered("search", {str(key): value for key, value in values.items()}, ())
+    typed = _remembered("search", {str(key): value for key, value in values.items()}, ())
+    search = SearchConfig(**typed)
     check_search(search, master.trials)
     return search, master.trials
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import OmegaConf
 
-from sweeps.config.identity import BEFORE, NOT_IDENTITY
+from sweeps.config.config import NOT_IDENTITY
 from sweeps.config.locations import conf_dir
-from sweeps.config.schema import GROUPS
+from sweeps.config.schema import BEFORE, GROUPS
 from sweeps.errors import BadInputError
 from sweeps.files import read_bounded
 

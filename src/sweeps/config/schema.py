@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import MISSING as REQUIRED
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from sweeps.config.config import (
+    Config,
+    DataSettings,
+    ScheduleSettings,
+    SearchConfig,
+    TrackingConfig,
+    earlier_values,
+)
 
 
 @dataclass
@@ -79,11 +89,10 @@ class CrossEntropy:
 
 
 @dataclass
-class Schedule:
+class Schedule(ScheduleSettings):
     """What every schedule has."""
 
     _target_: str = MISSING
-    warmup_epochs: float = MISSING
 
 
 @dataclass
@@ -134,16 +143,10 @@ class RangeTestSchedule(Schedule):
 
 
 @dataclass
-class DataConfig:
+class DataConfig(DataSettings):
     """What every data set has; a choice adds the arguments of its source."""
 
     _target_: str = MISSING
-    val_fraction: float = MISSING
-    val_split: str = MISSING
-    limit: int | None = MISSING
-    normalize: bool = MISSING
-    crop: int = MISSING
-    flip: bool = MISSING
 
 
 @dataclass
@@ -161,7 +164,7 @@ class ImageFolder(DataConfig):
     root: str = MISSING
     image_size: int = MISSING
     test_fraction: float = MISSING
-    resize: str = "squash"  # runs made before there was this key
+    resize: str = field(default="squash", metadata={"before": "squash"})
 
 
 @dataclass
@@ -174,84 +177,6 @@ class Synthetic(DataConfig):
     image_size: int = MISSING
     classes: int = MISSING
     noise: float = MISSING
-
-
-@dataclass
-class TrackingConfig:
-    """Where runs are recorded besides their folders."""
-
-    backend: str = "none"
-    uri: str | None = None
-    experiment: str | None = None
-    system_metrics_after_s: float | None = None
-    tensorboard: bool = False
-    offline: bool = False
-
-
-@dataclass
-class SearchConfig:
-    """How a search chooses its runs and which it stops early."""
-
-    sampler: str = "tpe"
-    pruner: str = "none"
-    factor: int = 3
-    first: int = 1
-    warmup: int = 0
-    within: list[str] = field(default_factory=list)
-    seed: int = 0
-    points: list[dict[str, Any]] = field(default_factory=list)
-    learn_from: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Config:
-    """One run, complete. Groups are plain mappings here; `parse` types them by their `_target_`."""
-
-    model: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    loss: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    schedule: dict[str, Any] = field(default_factory=dict)
-    tracking: dict[str, Any] = field(default_factory=dict)
-    lr: float = MISSING
-    batch_size: int = MISSING
-    epochs: int = MISSING
-    seed: int = MISSING
-    device: str = MISSING
-    threads: int | None = MISSING
-    precision: str = MISSING
-    compile: bool = MISSING
-    deterministic: bool = MISSING
-    log_every: int = MISSING
-    objective: str = MISSING
-    name: str = MISSING
-    output_dir: str = MISSING
-    trusted_targets: list[str] = MISSING
-    # Not part of a result: a config that was saved without them is complete.
-    checkpoint_every_s: float = 300.0
-    refresh: bool = False
-    plan: bool = False
-    workers: Any = "auto"
-    runs_per_gpu: int = 1
-    timeout_s: float | None = None
-    on_error: str = "continue"
-    retries: int = 0
-    search: dict[str, Any] = field(default_factory=dict)
-    trials: Any = "auto"
-    report_every: int | None = None
-    shuffle: bool = True
-    pick: str = "best"
-    keep_every_epoch: bool = False
-    zip: Any = field(default_factory=list)
-    exclude: Any = field(default_factory=list)
-    only: Any = field(default_factory=list)
-
-
-@dataclass
-class Typed(Config):
-    """What may be typed: lr=auto becomes a number before there is a run."""
-
-    lr: Any = MISSING
 
 
 TARGETS: dict[str, type] = {
@@ -288,18 +213,54 @@ CHOSEN = (*GROUPS, "tracking", "search", "experiment")
 """All groups: their values are names of choices."""
 
 
+_DATA = {schema for schema in TARGETS.values() if issubclass(schema, DataConfig)}
+
+BEFORE: dict[str, Any] = earlier_values(Config)
+for _schema in _DATA:
+    BEFORE |= earlier_values(_schema, "data.")
+"""What runs had before there was such a key, which their identity does not name."""
+
+
 @functools.cache
 def key_types() -> dict[str, str]:
     """Returns the annotation of each setting whose key alone says what it is, such as 'str | None'."""
     schemas: list[tuple[str, Any]] = [("", Config)]
     schemas += [("tracking.", TrackingConfig), ("search.", SearchConfig)]
-    schemas += [("data.", schema) for schema in TARGETS.values() if issubclass(schema, DataConfig)]
+    schemas += [("data.", schema) for schema in _DATA]
     return {
         f"{prefix}{each.name}": str(each.type)
         for prefix, schema in schemas
         for each in fields(schema)
         if each.name not in ("_target_", *CHOSEN)
     }
+
+
+def _flat(name: str, **types: Any) -> type:
+    """Returns a class for OmegaConf with every top-level key; groups are plain mappings there.
+
+    Args:
+        name: Of the class, by which pickled configs find it here.
+        types: Of keys that have another type than in a checked config.
+    """
+    hints = get_type_hints(Config) | types
+    listed: list[Any] = []
+    for each in fields(Config):
+        if each.name in (*GROUPS, "tracking", "search"):
+            listed.append((each.name, dict[str, Any], field(default_factory=dict)))
+        elif each.default is REQUIRED:
+            listed.append(
+                (each.name, hints[each.name], field(default_factory=each.default_factory))
+            )
+        else:
+            listed.append((each.name, hints[each.name], field(default=each.default)))
+    return make_dataclass(name, listed, namespace={"__module__": __name__})
+
+
+Flat = _flat("Flat")
+"""What a config has at its top."""
+
+Typed = _flat("Typed", lr=Any)
+"""What may be typed: lr=auto becomes a number before there is a run."""
 
 
 def register() -> None:

@@ -57,8 +57,7 @@ def mirrored(place: Place | None, folder: Path, config: Config) -> Iterator[None
     if place is None:
         yield
         return
-    tracking = dataclasses.asdict(_tracking(place))
-    with mirror_of(dataclasses.replace(config, tracking=tracking)) as mirror:
+    with mirror_of(dataclasses.replace(config, tracking=_tracking(place))) as mirror:
         mirror.wait_ready(otherwise="name another with --tracking-uri URI, or type --no-tracking")
         mirror.watch_run(RunPaths(folder))
         yield

@@ -232,7 +232,10 @@ def _request(original: Original, config: Config, folder: Path, threads: int) -> 
     record = original.record
     overrides = [printable(override) for override in record.overrides]
     saved = {**original.values, "name": config.name, "output_dir": config.output_dir}
-    saved |= {"tracking": config.tracking, "trusted_targets": config.trusted_targets}
+    saved |= {
+        "tracking": dataclasses.asdict(config.tracking),
+        "trusted_targets": config.trusted_targets,
+    }
     return RunRequest(
         config=config,
         folder=folder,

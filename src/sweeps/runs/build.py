@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sweeps.config import Config
+    from sweeps.config.config import Component
 
 
 T = TypeVar("T")
-
-COMMON_DATA = ("_target_", "val_fraction", "val_split", "limit", "normalize", "crop", "flip")
 
 
 def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
@@ -84,16 +83,15 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
 
 def load_dataset(config: Config) -> Dataset:
     """Returns the data set of a config, read once a process however many cells share it."""
-    arguments = {key: value for key, value in config.data.items() if key not in COMMON_DATA}
     source = _source(
-        json.dumps({"_target_": config.data["_target_"], **arguments}, sort_keys=True),
+        json.dumps({"_target_": config.data.target, **config.data.arguments}, sort_keys=True),
         tuple(config.trusted_targets),
     )
     return prepare(
         source,
-        val_fraction=config.data["val_fraction"],
-        val_split=config.data["val_split"],
-        limit=config.data["limit"],
+        val_fraction=config.data.val_fraction,
+        val_split=config.data.val_split,
+        limit=config.data.limit,
         seed=config.seed,
     )
 
@@ -112,13 +110,14 @@ def build_model(config: Config, dataset: Dataset) -> torch.nn.Module:
     """Builds the model; its initial weights depend on the seed alone."""
     channels, height, _ = dataset.shape
     known = {"in_channels": channels, "image_size": height, "num_classes": len(dataset.classes)}
-    target = check_object("model", config.model["_target_"], tuple(config.trusted_targets))
+    target = check_object("model", config.model.target, tuple(config.trusted_targets))
     parameters = inspect.signature(target).parameters
     open_ended = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
     wanted = {
         key: value
         for key, value in known.items()
-        if key not in config.model and (key in parameters or (open_ended and key == "num_classes"))
+        if key not in config.model.arguments
+        and (key in parameters or (open_ended and key == "num_classes"))
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "init"))
@@ -143,7 +142,7 @@ def _misfit(config: Config, x: torch.Tensor, error: Exception) -> BadInputError:
     if "deterministic" in reason:
         return BadInputError(f"{sentence(reason)} Add deterministic=false to allow it.")
     return BadInputError(
-        f"model {config.model['_target_']} or loss {config.loss['_target_']} does not fit images"
+        f"model {config.model.target} or loss {config.loss.target} does not fit images"
         f" of shape {tuple(x.shape[1:])}: {sentence(reason)}"
     )
 
@@ -157,7 +156,8 @@ def _of_kind(kind: type[T], group: str, made: Any) -> T:
     return made
 
 
-def _instantiate(group: str, values: dict[str, Any], config: Config, **extra: Any) -> Any:
+def _instantiate(group: str, component: Component, config: Config, **extra: Any) -> Any:
+    values = {"_target_": component.target, **component.arguments}
     check_objects(group, values, tuple(config.trusted_targets))
     there = with_targets(values, located)
     return _call(group, lambda: instantiate(there, _convert_="all", **extra))
@@ -193,15 +193,17 @@ def _naming_memory(device: torch.device) -> Iterator[None]:
 
 
 def _schedule(config: Config, steps_per_epoch: int) -> Schedule:
-    values = {key: value for key, value in config.schedule.items() if key != "warmup_epochs"}
-    target = check_object("schedule", values["_target_"], tuple(config.trusted_targets))
-    warmup_steps = round(config.schedule.get("warmup_epochs", 0) * steps_per_epoch)
+    values = config.schedule.arguments
+    target = check_object("schedule", config.schedule.target, tuple(config.trusted_targets))
+    warmup_steps = round(config.schedule.warmup_epochs * steps_per_epoch)
     total_steps = max(1, math.ceil(config.epochs * steps_per_epoch) - warmup_steps)
     known = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
     accepted = inspect.signature(target).parameters
     extra = {key: value for key, value in known.items() if key in accepted and key not in values}
     return Schedule(
-        lambda optimizer: _instantiate("schedule", values, config, optimizer=optimizer, **extra),
+        lambda optimizer: _instantiate(
+            "schedule", config.schedule, config, optimizer=optimizer, **extra
+        ),
         warmup_steps=warmup_steps,
     )
 
@@ -209,7 +211,7 @@ def _schedule(config: Config, steps_per_epoch: int) -> Schedule:
 def _batches(
     config: Config, dataset: Dataset, device: torch.device
 ) -> tuple[Batches, Batches | None, Batches]:
-    mean, std = (dataset.mean, dataset.std) if config.data["normalize"] else (None, None)
+    mean, std = (dataset.mean, dataset.std) if config.data.normalize else (None, None)
 
     def make(split: Any, *, augment: bool) -> Batches:
         return Batches(
@@ -217,8 +219,8 @@ def _batches(
             batch_size=config.batch_size,
             mean=mean,
             std=std,
-            crop=config.data["crop"] if augment else 0,
-            flip=config.data["flip"] if augment else False,
+            crop=config.data.crop if augment else 0,
+            flip=config.data.flip if augment else False,
             shuffle=config.shuffle,
             seed=config.seed,
             device=device,

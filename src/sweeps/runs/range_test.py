@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from sweeps.config import cell_name, identity, parse
-from sweeps.config.identity import NOT_IDENTITY
+from sweeps.config.config import NOT_IDENTITY
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import rounded
 from sweeps.config.saved import choices, hydra_files
@@ -109,7 +109,7 @@ def run_range_test(request: RunRequest) -> Suggestion:
     if record is None or record.outcome not in ("stopped", "diverged", "finished"):
         record = run(request, observe=_until_it_explodes(paths))
     curve, started = _read_curve(paths), time.monotonic()
-    momentum = request.config.optimizer.get("momentum", 0.0)
+    momentum = request.config.optimizer.arguments.get("momentum", 0.0)
     trials = _Trials(request, threads=record.threads, steps=trial_steps(record.steps, momentum))
     tried = descend(trials.score_at, min(LARGEST_LR, SPACING * lowest(curve)))
     rate = choose(

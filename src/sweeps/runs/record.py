@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config.identity import BEFORE, key_of
+from sweeps.config.identity import key_of
+from sweeps.config.schema import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweeps.config.identity import BEFORE
+from sweeps.config.schema import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.files import lock_holder, read_json
 from sweeps.runs.metrics import is_finite, maximised, measured_by, read_metric

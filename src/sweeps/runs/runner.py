@@ -202,7 +202,7 @@ def _begin(
         choices=request.choices,
         params=flatten(config),
         dataset={
-            "name": request.choices.get("data", config.data["_target_"]),
+            "name": request.choices.get("data", config.data.target),
             "digest": dataset.digest,
             "shape": list(dataset.shape),
             "classes": len(dataset.classes),
@@ -333,7 +333,7 @@ def _reports(
 
 @contextlib.contextmanager
 def _tensorboard(request: RunRequest) -> Iterator[Any]:
-    if not request.config.tracking["tensorboard"]:
+    if not request.config.tracking.tensorboard:
         yield lambda *_: None
         return
     from torch.utils.tensorboard import SummaryWriter

@@ -13,7 +13,7 @@ from sweeps.search.samplers import ends, is_fixed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sweeps.config import Config
+    from sweeps.config import Config, SearchConfig
     from sweeps.search.dimensions import Dimension
     from sweeps.search.samplers import Proposer
     from sweeps.search.space import Space
@@ -28,7 +28,7 @@ FALLING = ("step", "exponential", "cosine", "linear", "one_cycle")
 """Schedules of ours under which a run gains most near its end."""
 
 
-def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
+def refuse_search(space: Space, search: SearchConfig) -> None:
     """Refuses what cannot be searched, before anything is composed.
 
     Raises:
@@ -42,7 +42,7 @@ def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
             )
         if "objective" in dimension.keys and len(dimension.options) != 1:
             raise BadInputError("A search has one objective; type one, such as objective=val_loss.")
-        if dimension.interval is not None and search["sampler"] == "grid":
+        if dimension.interval is not None and search.sampler == "grid":
             key = dimension.keys[0]
             raise BadInputError(
                 f"{key} has no end of values, and search.sampler=grid tries a list. List values,"
@@ -55,7 +55,7 @@ def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
             " hydra/sweeper=search out."
         )
     keys = {key for dimension in space.dimensions for key in dimension.keys} | set(GROUPS)
-    for key in search["within"]:
+    for key in search.within:
         if key not in keys:
             raise BadInputError(
                 f"search.within={key} is no axis of this search. Allowed: {', '.join(sorted(keys))}."
@@ -64,7 +64,7 @@ def refuse_search(space: Space, search: Mapping[str, Any]) -> None:
 
 def warn_of_falling(configs: Iterable[Config], pruner: str) -> None:
     """Warns where early stopping judges runs before their rate has fallen."""
-    targets = [str(config.schedule["_target_"]) for config in configs]
+    targets = [str(config.schedule.target) for config in configs]
     names = dict.fromkeys(target.removeprefix("sweeps.schedules.") for target in targets)
     falling = [name for name in names if name in FALLING]
     if pruner == "none" or not falling:

@@ -11,8 +11,9 @@ from sweeps.search.successive_halving import SuccessiveHalving
 from sweeps.search.trial import in_group
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from sweeps.config import SearchConfig
     from sweeps.search.trial import Trial
 
 
@@ -34,9 +35,9 @@ class Stopping(Protocol):
         ...
 
 
-def stopping(search: Mapping[str, Any]) -> Stopping:
+def stopping(search: SearchConfig) -> Stopping:
     """Returns what the settings of a search ask for."""
-    pruner, factor, first = search["pruner"], search["factor"], search["first"]
+    pruner, factor, first = search.pruner, search.factor, search.first
     if pruner == "none":
         return NeverStop()
     if pruner in ("asha", "halving"):

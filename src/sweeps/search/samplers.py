@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
+    from sweeps.config import SearchConfig
     from sweeps.search.dimensions import Dimension, Interval
     from sweeps.search.space import Space
     from sweeps.search.trial import Trial
@@ -48,7 +49,7 @@ class Proposer:
     """
 
     space: Space
-    search: Mapping[str, Any]
+    search: SearchConfig
 
     def propose(
         self,
@@ -88,7 +89,7 @@ class Proposer:
         Raises:
             BadInputError: A point is not in the space.
         """
-        return [self._checked(point) for point in self.search["points"]]
+        return [self._checked(point) for point in self.search.points]
 
     @functools.cached_property
     def listed(self) -> list[dict[str, str]]:
@@ -102,10 +103,10 @@ class Proposer:
         self, number: int, trials: Sequence[Trial], known: Sequence[Trial]
     ) -> Iterator[dict[str, str]]:
         yield from self.points
-        if self.search["sampler"] != "grid":
+        if self.search.sampler != "grid":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna's own, such as that a sampler is new
-                yield from self._sampled(self.search["sampler"], number, trials, known)
+                yield from self._sampled(self.search.sampler, number, trials, known)
         yield from self.listed
         if not self.listed:  # near what is excluded a sampler may insist
             yield from self._sampled("random", number, [], [])
@@ -165,7 +166,7 @@ class Proposer:
         self, sampler: str, number: int, trials: Sequence[Trial], known: Sequence[Trial]
     ) -> Iterator[dict[str, str]]:
         """Yields proposals of a sampler, each the next of one stream of random numbers."""
-        seed = derive(self.search["seed"], f"trial {number}") % 2**32
+        seed = derive(self.search.seed, f"trial {number}") % 2**32
         study = make_study(self._sampler(sampler, seed))
         study.add_trials([self._frozen(trial) for trial in [*known, *trials]])
         if sampler == "qmc":
@@ -189,7 +190,7 @@ class Proposer:
         if name == "gp":
             return samplers.GPSampler(seed=seed)
         # One sequence for the whole search.
-        return samplers.QMCSampler(seed=derive(self.search["seed"], "qmc") % 2**32, scramble=True)
+        return samplers.QMCSampler(seed=derive(self.search.seed, "qmc") % 2**32, scramble=True)
 
     def _frozen(self, trial: Trial) -> Any:
         params: dict[str, Any] = {}

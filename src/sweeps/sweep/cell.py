@@ -164,7 +164,7 @@ def form_of(cell: Cell) -> str:
     """Returns what decides whether a cell can be built: rates and seeds do not."""
     varying = ("lr", "seed", "name")
     form = {key: value for key, value in vars(cell.config).items() if key not in varying}
-    form["optimizer"] = {k: v for k, v in form["optimizer"].items() if k != "lr"}
+    form["optimizer"] = {k: v for k, v in cell.config.optimizer.as_mapping().items() if k != "lr"}
     return repr(form)
 
 

@@ -264,5 +264,5 @@ def _show(ranked: Comparison, answer: Sequence[str], paths: SweepPaths, config: 
         log.info("Best run%s: %s", about, os.path.relpath(str(run.folder)))
     if paths.report.exists():
         log.info("Report:   %s", os.path.relpath(paths.report))
-    if config.tracking["backend"] != "none":
+    if config.tracking.backend != "none":
         log.info("%s", where_tracked(config, paths.folder))

@@ -18,7 +18,7 @@ def earlier_trials(space: Space, config: Config) -> list[Trial]:
     """Returns the whole runs of earlier sweeps, as trials of this space."""
     sign = 1 if maximised(config.objective) else -1
     keys = {bare(key): key for d in space.dimensions for key in d.keys}
-    found = Sources.of(config).read(config.search["learn_from"]).runs
+    found = Sources.of(config).read(config.search.learn_from).runs
     whole = [run for run in found if run.outcome in ("finished", "diverged")]
     return [
         Trial(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.files import lock_holder
 from sweeps.runs.resume import close_orphan
@@ -22,6 +22,7 @@ from sweeps.sweep.trials import Trials
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sweeps.config import SearchConfig
     from sweeps.launchers.channel import Decision, Reported
     from sweeps.search.space import Space
     from sweeps.search.trial import Trial
@@ -48,7 +49,7 @@ class Search:
     def __init__(
         self,
         space: Space,
-        search: dict[str, Any],
+        search: SearchConfig,
         trials: int | str,
         *,
         compose: Callable[[list[str]], Cell],
@@ -72,14 +73,14 @@ class Search:
 
     def open(self, preflight: Preflight) -> Plan:
         """Takes up the trials of earlier commands."""
-        if not preflight.hears and self._config.search["pruner"] != "none":
+        if not preflight.hears and self._config.search.pruner != "none":
             log.warning(
                 "Only hydra/launcher=local can stop a run early: each trial is trained whole."
             )
             self._stopping = NeverStop()
         else:
             warn_of_falling(
-                (cell.config for cell in self.outline.samples), self._config.search["pruner"]
+                (cell.config for cell in self.outline.samples), self._config.search.pruner
             )
         self._restore()
         whole = [t for t in self._trials.known if t.state in ("finished", "diverged")]
@@ -148,7 +149,7 @@ class Search:
 
     def _rows(self) -> Rows:
         self._trials.restore()
-        return rows(self._trials, self._proposer, self._total, self._config.search["sampler"])
+        return rows(self._trials, self._proposer, self._total, self._config.search.sampler)
 
     def _restore(self) -> None:
         self._trials.wait_for_orphans()

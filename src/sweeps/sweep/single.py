@@ -135,5 +135,5 @@ def _say_result(request: RunRequest, record: RunRecord) -> None:
     if record.outcome == "diverged":
         log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
     log.info("In: %s", os.path.relpath(request.folder))
-    if request.config.tracking["backend"] != "none":
+    if request.config.tracking.backend != "none":
         log.info("%s", where_tracked(request.config, request.folder))

@@ -93,12 +93,12 @@ class Trials:
     def set_length(self, trial: Trial, of: int) -> None:
         """Takes how many reports a whole run has; a schedule's warmup is some of them."""
         config = self.cell(trial).config
-        warmup = config.schedule.get("warmup_epochs", 0) * of / config.epochs
+        warmup = config.schedule.warmup_epochs * of / config.epochs
         trial.of = of
-        trial.warmup = max(self._config.search["warmup"], math.ceil(warmup))
+        trial.warmup = max(self._config.search.warmup, math.ceil(warmup))
 
     def _enter(self, trial: Trial, cell: Cell) -> None:
-        within = [key for key in self._config.search["within"] if key in trial.chosen]
+        within = [key for key in self._config.search.within if key in trial.chosen]
         trial.group = " ".join(f"{key}={trial.chosen[key]}" for key in within)
         self.known.append(trial)
         self._cells[trial.number] = cell

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
 from sweeps.tracking.address import experiment_of, sqlite_uri
 from sweeps.tracking.mlflow.client import explain
@@ -27,7 +26,7 @@ from sweeps.tracking.push import Pusher
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sweeps.config import Config
+    from sweeps.config import Config, TrackingConfig
     from sweeps.runs.paths import RunPaths, SweepPaths
 
 
@@ -51,7 +50,7 @@ def tracking_uri(config: TrackingConfig, output_dir: Path) -> str:
 
 def _ui_command(config: Config) -> str:
     """Returns the command that opens the runs in MLflow, or the address of their server."""
-    uri = tracking_uri(TrackingConfig(**config.tracking), Path(config.output_dir))
+    uri = tracking_uri(config.tracking, Path(config.output_dir))
     if uri.startswith("http"):
         return uri
     shown = uri.replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
@@ -60,7 +59,7 @@ def _ui_command(config: Config) -> str:
 
 def where_tracked(config: Config, folder: Path) -> str:
     """Returns how to see the runs of a folder in MLflow, or how to send them there first."""
-    if config.tracking["offline"]:
+    if config.tracking.offline:
         sync = shlex.join(["python", "-m", "sweeps.sync", os.path.relpath(folder)])
         return f"MLflow has none of it yet. To send it: {sync}"
     return f"Compare in the browser: {_ui_command(config)}"
@@ -72,7 +71,7 @@ def mirror_of(config: Config) -> Iterator[Mirror]:
 
     Without tracking, and with `tracking.offline=true`, it is one that sends nothing.
     """
-    tracking = TrackingConfig(**config.tracking)
+    tracking = config.tracking
     mirror = Mirror(tracking, Path(config.output_dir).absolute())
     if tracking.backend == "none" or tracking.offline:
         yield mirror

@@ -137,8 +137,8 @@ def test_own_sources_and_schedules_name_their_arguments_freely() -> None:
     config = parse(
         composed(*MINE, "+data.classes=[cat,dog]", "+data.samples=all", "+schedule.gamma=[1,2]")
     )
-    assert config.data["classes"] == ["cat", "dog"]
-    assert config.schedule["gamma"] == [1, 2]
+    assert config.data.arguments["classes"] == ["cat", "dog"]
+    assert config.schedule.arguments["gamma"] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -116,8 +117,9 @@ def test_an_old_run_keeps_its_split_and_its_identity() -> None:
     record = RunRecord.load(RunPaths(GOLDEN))
     assert record is not None
     assert identity(config) == record.identity
-    for key, value in (("val_split", "stratified"), ("crop", 1)):
-        other = dataclasses.replace(config, data=config.data | {key: value})
+    later: list[tuple[str, Any]] = [("val_split", "stratified"), ("crop", 1)]
+    for key, value in later:
+        other = dataclasses.replace(config, data=dataclasses.replace(config.data, **{key: value}))
         assert identity(other) != record.identity
     for changes in ({"shuffle": False}, {"pick": "last"}):
         assert identity(dataclasses.replace(config, **changes)) != record.identity

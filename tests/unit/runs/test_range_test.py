@@ -116,10 +116,13 @@ def test_the_range_test_of_a_run_is_what_the_run_is_but_for_its_schedule(tmp_pat
     mine = ["optimizer=adam", "batch_size=32", "seed=3"]
     test = request(tmp_path, *mine, "schedule=step", "epochs=4", "schedule.gamma=0.5")
     plain = parse(composed(*QUICK[:-1], *mine, "lr=10", "log_every=1", "epochs=4"))
-    assert test.config.optimizer["lr"] == 10
+    assert test.config.optimizer.arguments["lr"] == 10
     own = test.config.schedule
-    assert own["_target_"] == "sweeps.schedules.range_test"
-    assert (own["start"] * test.config.lr, own["steps"]) == (pytest.approx(1e-3), 12)
+    assert own.target == "sweeps.schedules.range_test"
+    assert (own.arguments["start"] * test.config.lr, own.arguments["steps"]) == (
+        pytest.approx(1e-3),
+        12,
+    )
     assert dataclasses.replace(test.config, schedule=plain.schedule) == plain
     assert test.choices["schedule"] == "range_test"
     assert parse(DictConfig(yaml.safe_load(test.hydra_files["config.yaml"]))) == test.config

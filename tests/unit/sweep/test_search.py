@@ -272,7 +272,7 @@ def test_each_optimizer_has_a_whole_run_within_its_kind(
     play(search)
     whole = [c for c in plan.cells if (r := c.load()) and r.outcome == "finished"]
     assert sorted(c.overrides[-1] if "optimizer" in c.overrides[-1] else c.name for c in whole)
-    kinds = {c.config.optimizer["_target_"] for c in whole}
+    kinds = {c.config.optimizer.target for c in whole}
     assert kinds == {"torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW"}
 
 
