@@ -22,12 +22,12 @@ from sweeps.config.lr_values import rounded
 from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
-from sweeps.lr_trials import SPACING, choose, descend, hopeless, score, trial_steps
 from sweeps.runs.metrics import read_points
 from sweeps.runs.paths import RunPaths, range_test_paths
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.runs.runner import RunRequest, run
 from sweeps.training.lr_curve import exploded, lowest
+from sweeps.training.lr_trials import SPACING, choose, descend, hopeless, score, trial_steps
 
 if TYPE_CHECKING:
     from pathlib import Path

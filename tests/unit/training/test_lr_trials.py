@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sweeps.lr_trials import (
+from sweeps.training.lr_trials import (
     CAUTION,
     HOPELESS,
     MOST_RATES,
