@@ -132,6 +132,7 @@ class _Door:
         except Exception as error:
             message = explain(error)
             if message is None:
+                error.add_note(f"typed: {line}")
                 raise
             return message
         return None
