@@ -11,7 +11,6 @@ from hydra.types import HydraContext, RunMode
 
 from sweeps.config import parse
 from sweeps.config.command_line import for_hydra
-from sweeps.config.composition import Composer
 from sweeps.config.hydra_errors import explain, for_terminal
 from sweeps.config.locations import conf_dir
 from sweeps.config.resolvers import prepare_hydra
@@ -120,13 +119,12 @@ class _Door:
         loader = self.context.config_loader
         words = [f"hydra.searchpath=['file://{self.presets}']"]
         self.master = loader.load_configuration("config", words, RunMode.MULTIRUN)
-        self.composer = Composer(loader)
 
     def refusal(self, line: list[str]) -> str | None:
         """Returns what a person is told, or None where the run would start."""
         try:
             words = [word for word in for_hydra(line) if not word.startswith("--")]
-            parse(self.composer.load_sweep_config(self.master, words))
+            parse(self.context.config_loader.load_sweep_config(self.master, words))
         except BadInputError as error:
             return str(error)
         except Exception as error:
