@@ -100,16 +100,19 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_user_without_a_home_is_told_what_to_set() -> None:
     script = (
-        "import os; from sweeps.errors import BadInputError; from sweeps.paths import cache_dir, expanded\n"
+        "import os; from sweeps.errors import BadInputError\n"
+        "from sweeps.paths import cache_dir, ensure_home, expanded\n"
         f"os.setuid({NOBODY}); os.environ.pop('HOME', None); os.environ.pop('XDG_CACHE_HOME', None)\n"
         "os.environ.pop('SWEEPS_CACHE', None)\n"
         "for ask in (cache_dir, lambda: expanded('~/images')):\n"
         "    try: ask()\n"
-        "    except BadInputError as error: print(error)"
+        "    except BadInputError as error: print(error)\n"
+        "ensure_home(); print(cache_dir())"
     )
-    first, second = run_python(script).splitlines()
+    first, second, third = run_python(script).splitlines()
     assert "no home folder" in first
     assert "SWEEPS_CACHE=/tmp/cache" in first
+    assert third == "/.cache/sweeps"
     assert second == "~/images starts in a home folder that there is none of. Type the whole path."
 
 

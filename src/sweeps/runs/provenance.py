@@ -25,6 +25,8 @@ MOST_NEW_FILES = 100
 MOST_NEW_BYTES = 4 * 1024 * 1024
 """Of untracked files in a patch."""
 
+LITERAL = ("--literal-pathspecs", "ls-files", "--others", "-z", "--")
+
 PLAIN = (
     "--binary",
     "--no-ext-diff",
@@ -78,16 +80,15 @@ def capture_git(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 def _untracked_code(repository: Path) -> list[str] | None:
     """Returns the Python files that are in no commit, or None where git does not say."""
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    imported = [file for file in files if file and Path(file).is_relative_to(repository)]
-    ask = ("--literal-pathspecs", "ls-files", "--others", "-z", "--")
-    asked = [
-        _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
-        _git(repository, *ask, *imported) if imported else b"",
-    ]
-    if None in asked:
+    named = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    inside = [Path(file) for file in named if file and file.startswith(f"{repository}{os.sep}")]
+    imported = [str(file) for file in inside if _is_own(file)]
+    visible = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py")
+    if visible is None:
         return None
-    names = {os.fsdecode(name) for listed in asked if listed for name in listed.split(b"\0")}
+    # Git refuses the question where one of them is in a repository below this one.
+    ignored = (_git(repository, *LITERAL, *imported) or b"") if imported else b""
+    names = {os.fsdecode(name) for name in (visible + ignored).split(b"\0")}
     return sorted(name for name in names if name.endswith(".py") and _is_own(repository / name))
 
 

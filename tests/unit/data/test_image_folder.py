@@ -416,6 +416,10 @@ def test_a_run_made_before_resize_was_a_key_keeps_its_identity() -> None:
     assert identity(made(resize="pad"))[:32] != before
     assert "data.resize" not in flatten(made())
     assert flatten(made(resize="pad"))["data.resize"] == "pad"
+    with pytest.raises(
+        BadInputError, match=r"data\.resize=squish is unknown\. Did you mean 'squash'"
+    ):
+        made(resize="squish")
     own = made(_target_="mine.images", resize="squash")
     assert flatten(own)["data.resize"] == "squash"
 
