@@ -103,10 +103,11 @@ def _split_folders(top: Path, left_out: Counter[str]) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = folder
-    if "train" not in found or (len(found) == 1 and len(folders) > 1):  # a class of trains
-        return {"all": top}
+    others = [folder for folder in folders if folder not in found.values()]
+    if "train" not in found or (len(found) == 1 and any(map(_holds_images, others))):
+        return {"all": top}  # train can be a class of trains
     for child in set(_children(top)) - set(found.values()):
-        left_out["folders beside train" if child in folders else _why_not(child) or OUTSIDE] += 1
+        left_out["folders beside train" if child in others else _why_not(child) or OUTSIDE] += 1
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
@@ -118,6 +119,10 @@ def _classes(folder: Path, left_out: Counter[str]) -> Classes:
         else:
             left_out[_why_not(child) or OUTSIDE] += 1
     return {name: paths for name, paths in classes.items() if paths}
+
+
+def _holds_images(folder: Path) -> bool:
+    return next(_images_below(folder, Counter()), None) is not None
 
 
 def _images_below(top: Path, left_out: Counter[str]) -> Iterator[Path]:

@@ -194,6 +194,16 @@ def test_a_class_of_trains_is_a_class(tmp_path: Path) -> None:
     assert read(tmp_path).classes == ("bus", "train")
 
 
+def test_other_folders_beside_train_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = split_folders(tmp_path, "train")
+    (root / "notes").mkdir()
+    (root / "notes" / "labels.csv").touch()
+    assert sizes(read(root)) == (8, 0, 2)
+    assert "folders beside train: 1" in caplog.text
+
+
 def test_two_validation_folders_are_refused(tmp_path: Path) -> None:
     root = split_folders(tmp_path, "train", "val", "valid")
     with pytest.raises(BadInputError, match=r"val and .*valid both hold val images; leave one"):
