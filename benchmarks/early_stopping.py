@@ -89,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_hydra()
     torch.set_num_threads(1)
-    print(f"{'schedule':<13}{'pruner':<9}{'regret, points':<28}epochs")
+    print(f"{'schedule':<13}{'pruner':<9}{'regret, points':<32}epochs")
     for schedule in SCHEDULES:
         runs = [
             [
@@ -111,8 +111,8 @@ def main() -> None:
             ]
             regrets, epochs = zip(*played, strict=True)
             worst = sorted(regrets)[int(0.9 * len(regrets))]
-            shown = f"mean {statistics.fmean(regrets):.2f}, one in ten above {worst:.2f}"
-            print(f"{schedule:<13}{name:<9}{shown:<28}{statistics.fmean(epochs):.2f}", flush=True)
+            shown = f"mean {statistics.fmean(regrets):.2f}, one in ten at least {worst:.2f}"
+            print(f"{schedule:<13}{name:<9}{shown:<32}{statistics.fmean(epochs):.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ DIGITS = ["data=digits"]
 NOISE = ["data=synthetic", "data.samples=1000", "data.test_samples=100", "data.image_size=8"]
 NOISE += ["data.classes=10"]
 WORKLOADS: dict[str, list[str]] = {
+    "linear, digits, 32": ["model=linear", *DIGITS, "batch_size=32", "seed=4", "epochs=12"],
     "linear, digits, 64": ["model=linear", *DIGITS, "batch_size=64", "seed=0", "epochs=20"],
     "linear, digits, 256": ["model=linear", *DIGITS, "batch_size=256", "seed=1", "epochs=60"],
     "mlp, digits, 32": ["model=mlp", *DIGITS, "batch_size=32", "seed=2", "epochs=15"],
