@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import SEED
 from sweeps.analysis.cautions import cautions
-from sweeps.analysis.format import show, show_behind, show_estimate, show_p
+from sweeps.analysis.format import show, show_behind, show_estimate, show_gap, show_p
 from sweeps.analysis.sensitivity import Ladder, improving
 from sweeps.config.identity import key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeps.analysis.chosen_best import BestTest
     from sweeps.analysis.ranking import Comparison, Part, Setting
     from sweeps.analysis.statistics import Estimate
 
 
 LINES_IN_WORDS = 3
 CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+FEW_SEEDS = (1, 2)
+"""With them hardly any difference can be told from chance."""
 SEEDS_TO_TYPE = "0,1,2,3,4"
 
 
@@ -57,7 +62,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
         return Answer(about, (_nothing(part), *_failures(part)))
     equal = _are_equal(part, best)
     lines = [_equal(part, best)] if equal else [_winner(part, best), _verdict(part, best)]
-    lines += [*_pruned(part), *cautions(part, part.line_axis)]
+    lines += [*_unequal_seeds(part), *_pruned(part), *cautions(part, part.line_axis)]
     axis = part.numeric_axis
     commands = []
     if axis is not None:
@@ -77,7 +82,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
             at_the_edge = "; ".join(ladder.edge_in_words() for ladder in edges)
             lines.append(f"On the edge of the grid: {at_the_edge}.")
             commands = [c for ladder in edges for c in _beyond(ladder, comparison)]
-    if best.count("finished") == 1 and not equal:
+    if best.count("finished") in FEW_SEEDS and not equal:
         commands += _more_seeds(comparison, best)
     return Answer(about, (*lines, *_failures(part))[:8], tuple(commands))
 
@@ -122,50 +127,91 @@ def _value(part: Part, found: Estimate) -> str:
 def _winner(part: Part, best: Setting) -> str:
     assert best.result is not None
     so_far = "" if best.whole else " so far"
-    test = f"; {part.test_metric} {show_estimate(best.test)}" if best.test else ""
+    return f"Best{so_far}: {best.label}, {_value(part, best.result)}{_to_quote(part, best)}."
+
+
+def _to_quote(part: Part, best: Setting) -> str:
+    """Returns which value may be quoted: the one that the choice has not made too good."""
     if part.test_metric == part.objective:
-        test = "; there is no validation split, so this is chosen on test images and looks too good"
-    return f"Best{so_far}: {best.label}, {_value(part, best.result)}{test}."
+        return "; there is no validation split, so this is chosen on test images and looks too good"
+    if best.test is None:
+        return ""
+    quoted = f"{part.test_metric} {show_estimate(best.test)}"
+    if best.test.n > 1 and best.test.images:
+        quoted += f" (95 %, over seeds and the choice of {best.test.images} test images)"
+    chosen = sum(setting.whole or setting is best for setting in part.settings)
+    if chosen == 1:
+        return f"; {quoted}"
+    return f", optimistic as the best of {chosen}; to quote: {quoted}"
 
 
 def _verdict(part: Part, best: Setting) -> str:
     others = [s for s in part.settings if s is not best and s.whole]
-    if len(part.settings) == 1:
-        return "There is one setting only, so nothing to compare it with."
     if not others:
-        if any(setting.count("pruned") for setting in part.settings):
-            return (
-                "No other setting was trained to its end, so there is nothing to compare it with."
-            )
-        return "No other setting has finished without divergence, so nothing can be compared yet."
+        return _alone(part)
     tests = [(s, s.against_best) for s in others if s.against_best and s.against_best.p is not None]
-    nearest = others[0]
-    assert best.result is not None
-    assert nearest.result is not None
-    gap = part.sign * (best.result.mean - nearest.result.mean)
     if not tests:
-        return (
-            f"Whether it is really better than the next, {nearest.label}"
-            f" ({show(nearest.result.mean)}), cannot be said: with one seed nothing tells a"
-            f" difference of {show(gap)} from chance. Repeat with seed={SEEDS_TO_TYPE}."
-        )
-    how = f"paired t-test over {_seeds(max(t.pairs for _, t in tests))}"
-    if len(tests) > 1:
-        how += f", Holm's correction for {len(tests)} comparisons"
+        return _no_test(part, best, others[0])
     ties = [(s, t) for s, t in tests if not t.clear]
+    settings, seeds = tests[0][1].settings, min(test.seeds for _, test in tests)
+    how = f"step-down range test of {settings} settings over {_seeds(seeds)}"
     if not ties:
         least = max(t.p for _, t in tests if t.p is not None)
-        others_named = "each of the others" if len(tests) > 1 else nearest.label
-        return f"Clearly better than {others_named}: {show_p(least)} or less ({how})."
-    setting, test = ties[0]
-    needed = "no number of seeds up to 1000 would settle it"
-    if (seeds := test.seeds_needed()) is not None:
-        needed = f"about {max(seeds, test.pairs + 1)} seeds would settle it"
-    many = f"{len(ties)} of the {len(tests)} others" if len(tests) > 1 else "the other"
+        named = "each of the others" if len(tests) > 1 else tests[0][0].label
+        return f"Clearly better than {named}: {show_p(least)} or less ({how})."
+    return _tie(best, ties, len(tests), how)
+
+
+def _alone(part: Part) -> str:
+    if len(part.settings) == 1:
+        return "There is one setting only, so nothing to compare it with."
+    if any(setting.count("pruned") for setting in part.settings):
+        return "No other setting was trained to its end, so there is nothing to compare it with."
+    return "No other setting has finished without divergence, so nothing can be compared yet."
+
+
+def _no_test(part: Part, best: Setting, nearest: Setting) -> str:
+    assert best.result is not None
+    assert nearest.result is not None
+    gap = abs(best.result.mean - nearest.result.mean)
+    if gap == 0:
+        chance = f"with one seed nothing tells an equal {part.objective} from chance"
+    else:
+        size = show_gap(gap, best.result.mean)
+        chance = f"with one seed nothing tells a difference of {size} from chance"
     return (
-        f"A tie: {many} cannot be told from it ({how}). The nearest, {setting.label},"
-        f" is {show_behind(test.difference)} ({show_p(test.p)}); {needed}."
+        f"Whether it is really better than the next, {nearest.label}"
+        f" ({show(nearest.result.mean)}), cannot be said: {chance}. Repeat with seed={SEEDS_TO_TYPE}."
     )
+
+
+def _tie(best: Setting, ties: Sequence[tuple[Setting, BestTest]], tested: int, how: str) -> str:
+    setting, test = ties[0]
+    assert best.result is not None
+    many = f"{len(ties)} of the {tested} others" if tested > 1 else "the other"
+    more = ""
+    if (seeds := test.seeds_needed()) is not None:
+        more = f"; if a third of that difference is real, about {seeds} seeds would show it"
+    elif test.seeds in FEW_SEEDS:
+        more = f"; two seeds show hardly any difference, so repeat with seed={SEEDS_TO_TYPE}"
+    return (
+        f"A tie: {many} cannot be told from it ({how}). The nearest, {setting.label}, is"
+        f" {show_behind(test.difference, best.result.mean)} ({show_p(test.p)}){more}."
+    )
+
+
+def _unequal_seeds(part: Part) -> list[str]:
+    """Says where settings have unequal seeds, for means over unequal seeds are compared."""
+    counts = {s.result.n: s for s in reversed(part.settings) if s.whole and s.result is not None}
+    if len(counts) < 2:
+        return []
+    few, many = min(counts), max(counts)
+    said = (
+        f"Unequal seeds: {counts[few].label} has {few}, {counts[many].label} {many}; means over"
+        " unequal seeds are compared"
+    )
+    alone = ", and a setting with one seed comes after those with more" if few == 1 else ""
+    return [f"{said}{alone}."]
 
 
 def _pruned(part: Part) -> list[str]:

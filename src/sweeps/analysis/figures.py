@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.analysis.axes import ABSENT, in_order, number, numbers
 from sweeps.analysis.training_time import training_seconds
-from sweeps.runs.metrics import is_finite, maximised, measured_by
+from sweeps.runs.metrics import is_finite, measured_by
 from sweeps.runs.results import curves
 
 if TYPE_CHECKING:
@@ -130,8 +130,6 @@ def _draw_line(
     colour = COLOURS[place % len(COLOURS)]
     panel.plot(x, [r.mean for _, r in whole], **_look(place), label=name)
     low, high = [r.low for _, r in whole], [r.high for _, r in whole]
-    if maximised(part.objective):
-        low, high = [max(v, 0.0) for v in low], [min(v, 1.0) for v in high]
     panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     panel.plot(
         [_float(s.settings[axis]) for s, _ in pruned],

@@ -22,11 +22,29 @@ def show(value: float | None) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}"
 
 
+def show_gap(gap: float, value: float) -> str:
+    """Returns a difference between values, or that it is less than what is shown of them.
+
+    Args:
+        gap: The difference, 0 or more.
+        value: One of the values.
+    """
+    step = _last_digit(value)
+    if 0 < gap < step:
+        return f"less than {step:g}"
+    return "0" if gap == 0 else show(gap)
+
+
 def show_estimate(found: Estimate | None) -> str:
     """Returns a mean with its interval."""
     if found is None:
         return "-"
-    return show(found.mean) if found.half is None else f"{show(found.mean)} ± {show(found.half)}"
+    if found.half is None:
+        return show(found.mean)
+    below, above = found.mean - found.low, found.high - found.mean
+    if not math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
+        return f"{show(found.mean)} ({show(found.low)} to {show(found.high)})"
+    return f"{show(found.mean)} ± {show_gap(above, found.mean)}"
 
 
 def show_p(p: float | None) -> str:
@@ -36,11 +54,23 @@ def show_p(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def show_behind(difference: float) -> str:
-    """Returns how far a setting is behind the best, or ahead of it."""
+def show_behind(difference: float, value: float) -> str:
+    """Returns how far a setting is behind the best, or ahead of it.
+
+    Args:
+        difference: Best minus other, so that more than 0 is better.
+        value: Of the best.
+    """
     if difference == 0:
         return "equal"
-    return f"{show(abs(difference))} {'behind' if difference > 0 else 'ahead'}"
+    return f"{show_gap(abs(difference), value)} {'behind' if difference > 0 else 'ahead'}"
+
+
+def _last_digit(value: float) -> float:
+    """Returns the step between two values that `show` writes differently."""
+    if 1e-3 <= abs(value) < 1e5 or value == 0:
+        return 1e-4
+    return float(10.0 ** (math.floor(math.log10(abs(value))) - 2))
 
 
 WIDTH = 240

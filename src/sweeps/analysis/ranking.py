@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import ABSENT, SEED, find_axes, in_order, label, numbers
-from sweeps.analysis.statistics import Estimate, compare_paired, estimate
+from sweeps.analysis.chosen_best import BestTest, compare_with_best
+from sweeps.analysis.statistics import Estimate, estimate, measured_on, resolution
 from sweeps.runs.metrics import is_finite, maximised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sweeps.analysis.statistics import PairedTest
     from sweeps.runs.results import Collection, RunResult, SweepResult
 
 
@@ -32,8 +32,9 @@ class Setting:
         values: Objective by seed, of the runs that finished; where none has, of those under way
             or pruned.
         result: Mean and interval of those; None where no run has a value.
-        test: The same of the test metric that belongs to the objective.
-        against_best: The paired test of the best setting against this one.
+        test: The same of the test metric that belongs to the objective; the interval of an accuracy
+            is also over the choice of the test images.
+        against_best: The test of the best setting against this one.
     """
 
     label: str
@@ -42,7 +43,7 @@ class Setting:
     values: Mapping[str, float]
     result: Estimate | None
     test: Estimate | None
-    against_best: PairedTest | None = None
+    against_best: BestTest | None = None
 
     def count(self, *outcomes: str) -> int:
         """Returns how many runs ended so."""
@@ -306,7 +307,8 @@ def _part(runs: Sequence[RunResult], about: str) -> Part:
         by_setting[tuple(run.settings.get(axis, ABSENT) for axis in axes)].append(run)
     settings = [_setting(members, axes) for members in by_setting.values()]
     sign = 1 if maximised(objective) else -1
-    settings.sort(key=lambda setting: _place(setting, sign))
+    repeated = any(s.whole and s.result is not None and s.result.n > 1 for s in settings)
+    settings.sort(key=lambda setting: _place(setting, sign, repeated=repeated))
     return Part(objective, about, axes, tuple(settings))
 
 
@@ -330,8 +332,8 @@ def _setting(runs: Sequence[RunResult], axes: Sequence[str]) -> Setting:
         settings=settings,
         runs=tuple(ordered),
         values=values,
-        result=estimate(list(values.values())) if values else None,
-        test=estimate(finite) if finite else None,
+        result=estimate(list(values.values()), metric=ordered[0].objective) if values else None,
+        test=_quotable(finite, ordered[0]) if finite else None,
     )
 
 
@@ -344,22 +346,30 @@ def _value(run: RunResult) -> float:
     return run.value
 
 
+def _quotable(values: Sequence[float], run: RunResult) -> Estimate:
+    metric = test_metric(run.objective)
+    return estimate(values, metric=metric, images=measured_on(metric, run.data))
+
+
 def in_order_key(value: str) -> tuple[float, str]:
     """Returns a key that sorts numbers by size and words after them."""
     found = numbers([value])
     return (found[0] if found else float("inf"), value)
 
 
-def _place(setting: Setting, sign: int) -> tuple[int, float, str]:
-    """Whole settings first, then those that still run, were pruned, and had a seed diverge."""
+def _place(setting: Setting, sign: int, *, repeated: bool) -> tuple[int, float, str]:
+    """Whole settings first, then those that still run, were pruned, and had a seed diverge.
+
+    Where some are repeated, one seed alone is no mean: it comes after them, however lucky.
+    """
     if setting.result is None:
-        return (4 if setting.count("diverged") else 5, 0.0, setting.label)
+        return (5 if setting.count("diverged") else 6, 0.0, setting.label)
     if setting.whole:
-        rank = 0
+        rank = int(repeated and setting.result.n == 1)
     elif setting.count("diverged"):
-        rank = 3
+        rank = 4
     else:
-        rank = 2 if setting.count("pruned") else 1
+        rank = 3 if setting.count("pruned") else 2
     return (rank, -sign * setting.result.mean, setting.label)
 
 
@@ -367,9 +377,21 @@ def _tested(settings: Sequence[Setting], sign: int) -> list[Setting]:
     whole = [setting for setting in settings if setting.whole]
     if len(whole) < 2:
         return list(settings)
-    tests = compare_paired(whole[0].values, [s.values for s in whole[1:]], sign=sign)
-    test_of = {id(s): test for s, test in zip(whole[1:], tests, strict=True)}
+    test_of = dict(zip(map(id, whole[1:]), against_first(whole, sign), strict=True))
     return [replace(s, against_best=test_of.get(id(s))) for s in settings]
+
+
+def against_first(ranked: Sequence[Setting], sign: int) -> list[BestTest]:
+    """Tests the first of whole settings against each of the others.
+
+    Args:
+        ranked: By their means, the best first.
+        sign: 1 where more is better, -1 where less is.
+    """
+    run = ranked[0].runs[0]
+    size = max(abs(value) for value in ranked[0].values.values())
+    step = resolution(run.objective, run.data, size)
+    return compare_with_best([s.values for s in ranked], sign=sign, resolution=step)
 
 
 def _runs(count: int) -> str:

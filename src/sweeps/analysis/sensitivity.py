@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import ABSENT, SEED, in_order, number
 from sweeps.analysis.format import show_behind, show_estimate, show_p
+from sweeps.analysis.next_values import next_values
+from sweeps.analysis.ranking import against_first
 from sweeps.config.identity import key_of
 from sweeps.runs.metrics import is_finite
 from sweeps.runs.results import curves
@@ -15,12 +18,17 @@ from sweeps.runs.results import curves
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sweeps.analysis.chosen_best import BestTest
     from sweeps.analysis.ranking import Part, Setting
     from sweeps.runs.results import RunResult
 
 
 CURVES_A_SETTING = 5
 """A majority of five is one of many; a store takes its time over each point."""
+LAST_PART = 0.1
+"""Of a training: what happens in it says whether more of it would help."""
+STILL = 0.01
+"""A loss that falls by this share of itself in the last part of its training still improves."""
 
 
 class Ladder:
@@ -32,7 +40,7 @@ class Ladder:
         self._part = part
         rest = [a for a in part.axes if a != axis]
         same = [s for s in part.settings if all(s.settings[a] == best.settings[a] for a in rest)]
-        self.rungs = sorted((s for s in same), key=lambda s: number(s.settings[axis]) or 0.0)
+        self.rungs = sorted(same, key=self._value)
         self._all = [s for s in part.on(line) if s.settings[axis] != ABSENT]
 
     @classmethod
@@ -56,9 +64,9 @@ class Ladder:
 
     @property
     def edge(self) -> str:
-        """'smallest' or 'largest' where the best value is the last one tried, else ''."""
+        """'smallest' or 'largest' where the best is the last one tried and more can follow, else ''."""
         value, tried = self.best.settings[self.axis], self.tried
-        if self.flat or len(tried) < 2 or value not in (tried[0], tried[-1]):
+        if self.flat or not self.additions or value not in (tried[0], tried[-1]):
             return ""
         return "smallest" if value == tried[0] else "largest"
 
@@ -84,21 +92,11 @@ class Ladder:
         named = sentence.startswith(name or self.axis)  # names stay as they are typed
         return sentence if named else sentence[0].upper() + sentence[1:]
 
+    @functools.cached_property
     def additions(self) -> list[str]:
-        """Returns the next values beyond the edge, in the steps of the grid."""
-        found = [n for n in (number(value) for value in self.tried) if n is not None]
-        if self.edge == "largest":
-            found.reverse()
-        if len(found) < 2 or found[0] <= 0 or found[1] <= 0:
-            return []
-        first = found[0] / found[1]
-        second = found[1] / found[2] if len(found) > 2 and found[2] > 0 else first
-        if not (max(first, 1 / first) >= 1.5 and math.isfinite(second)):
-            return []
-        whole = all(n == int(n) for n in found)
-        steps = [found[0] * second, found[0] * second * first]
-        texts = [str(max(1, round(n))) if whole else f"{n:.2g}" for n in steps]
-        return [text for text in dict.fromkeys(texts) if text not in self.tried]
+        """The next values beyond the best one, in the steps of the grid, which its config allows."""
+        larger = self.best.settings[self.axis] == self.tried[-1]
+        return next_values(self.axis, self.tried, larger=larger, run=self.best.runs[0])
 
     def extension(self, flags: Sequence[str] = ()) -> str:
         """Returns the command that adds values beyond the edge to the same named sweep, or ''.
@@ -106,9 +104,8 @@ class Ladder:
         Args:
             flags: Of Hydra's that the sweep was typed with, such as --config-dir.
         """
-        values = self.additions()
         run = self.best.runs[0]
-        if not values or not run.overrides:
+        if not self.edge or not run.overrides:
             return ""
         kept = [o for o in run.overrides if key_of(o) not in ("name", self.axis, SEED)]
         seeds = in_order(r.settings[SEED] for r in self.best.runs if SEED in r.settings)
@@ -116,16 +113,14 @@ class Ladder:
         seeded = (
             [f"seed={','.join(seeds)}"] if any(key_of(o) == SEED for o in run.overrides) else []
         )
-        words = [*named, *kept, f"{self.axis}={','.join(values)}", *seeded]
+        words = [*named, *kept, f"{self.axis}={','.join(self.additions)}", *seeded]
         return shlex.join(["python", "-m", "sweeps.train", "-m", *flags, *words])
 
     def edge_in_words(self) -> str:
         """Returns which edge the best value lies on, and what to add there."""
         name = f"{self.name} " if self.name else ""
         at = f"{name}{self.axis}={self.best.settings[self.axis]}"
-        beyond = "smaller" if self.edge == "smallest" else "larger"
-        added = ",".join(self.additions()) or f"{beyond} values"
-        return f"{at} is the {self.edge} tried: add {added}"
+        return f"{at} is the {self.edge} tried: add {','.join(self.additions)}"
 
     def _no_difference(self) -> str:
         whole = [rung.settings[self.axis] for rung in self.rungs if rung.whole]
@@ -140,46 +135,66 @@ class Ladder:
             return ""
         if test.clear:
             return f"clearly behind the best ({show_p(test.p)})"
-        return f"{show_behind(test.difference)}, a tie ({show_p(test.p)})"
+        assert self.best.result is not None
+        return f"{show_behind(test.difference, self.best.result.mean)}, a tie ({show_p(test.p)})"
 
     def _range(self) -> str:
-        assert self.best.result is not None
         if len(self.rungs) < 2:
             return f"no other {self.axis} tried"
-        if self.best.result.half is None:
+        tests = self._tests()
+        if not tests or any(test is None or test.p is None for _, test in tests):
             return ""
-        good = self._good()
-        if len(good) == 1:
-            return f"no other {self.axis} within its interval"
-        low, high = number(good[0]) or 0.0, number(good[-1]) or 0.0
+        behind = [rung for rung, test in tests if test and test.clear]
+        if len(behind) == len(tests):
+            return f"every other {self.axis} is clearly behind it"
+        row = [rung.settings[self.axis] for rung in self._row_of_ties(behind)]
+        if len(row) == 1:
+            return f"the next {self.axis} on both sides is clearly behind it"
+        low, high = number(row[0]) or 0.0, number(row[-1]) or 0.0
         factor = f", a factor of {high / low:.3g}" if low > 0 else ""
-        return f"good from {good[0]} to {good[-1]}{factor}"
+        return f"tied from {row[0]} to {row[-1]}{factor}"
 
-    def _good(self) -> list[str]:
-        """Returns the unbroken row of values around the best that lie within its interval."""
-        result, sign = self.best.result, self._part.sign
-        assert result is not None
-        good = [
-            rung.whole
-            and rung.result is not None
-            and sign * rung.result.mean >= sign * result.mean - (result.half or 0.0)
-            for rung in self.rungs
-        ]
+    def _tests(self) -> list[tuple[Setting, BestTest | None]]:
+        """Returns the test of this line's best against each other whole rung.
+
+        Of the best of all it is the one in the table, of another line's best one within the line.
+        """
+        others = [s for s in self._part.settings if s in self.rungs and s.whole]
+        others = [rung for rung in others if rung is not self.best]
+        if self.best is self._part.best or not self.best.whole:
+            return [(rung, rung.against_best) for rung in others]
+        return list(zip(others, against_first([self.best, *others], self._part.sign), strict=True))
+
+    def _row_of_ties(self, behind: Sequence[Setting]) -> list[Setting]:
+        """Returns the unbroken row of rungs around the best that no test tells from it."""
+        apart = [not rung.whole or rung in behind for rung in self.rungs]
         low = high = self.rungs.index(self.best)
-        while low > 0 and good[low - 1]:
+        while low > 0 and not apart[low - 1]:
             low -= 1
-        while high + 1 < len(good) and good[high + 1]:
+        while high + 1 < len(apart) and not apart[high + 1]:
             high += 1
-        return [rung.settings[self.axis] for rung in self.rungs[low : high + 1]]
+        return self.rungs[low : high + 1]
 
     def _diverged(self) -> list[str]:
         broken = [s for s in self._all if s.count("diverged")]
+        largest = max((self._value(s) for s in self._all if s.whole), default=-math.inf)
+        above = [s for s in broken if self._value(s) > largest]
+        below = [s for s in broken if s not in above]
+        too_large = ": too large" if self.axis == "lr" else ""
+        return [
+            *self._ending(above, too_large),
+            *self._ending(below, f", though {self.axis}={largest:g} trained"),
+        ]
+
+    def _value(self, setting: Setting) -> float:
+        return number(setting.settings[self.axis]) or 0.0
+
+    def _ending(self, broken: Sequence[Setting], reason: str) -> list[str]:
         if not broken:
             return []
         runs = [run for s in broken for run in s.runs]
         count = sum(run.outcome == "diverged" for run in runs)
         values = ", ".join(in_order(s.settings[self.axis] for s in broken))
-        reason = ": too large" if self.axis == "lr" else ""
         return [f"{self.axis}={values} diverged ({count} of {len(runs)} runs){reason}"]
 
     def _row(self, values: Sequence[str]) -> str:
@@ -193,29 +208,53 @@ class Ladder:
     def _small(self, still: dict[str, bool]) -> list[str]:
         small = [rung for rung in self.small_or_best if rung is not self.best]
         slow = [r.settings[self.axis] for r in small if _most_improve(r.runs, still)]
+        fell = f"{_loss(self._part.objective)} still fell by {100 * STILL:.0f} % or more at the end"
         said = []
         if slow:
-            said.append(
-                f"lr={self._row(slow)} still improved at the last epoch: too small, or train longer"
-            )
+            said.append(f"lr={self._row(slow)}: {fell}: too small, or train longer")
         if _most_improve(self.best.runs, still):
-            said.append("the best itself still improved at the last epoch: train longer")
+            said.append(f"of the best itself {fell}: train longer")
         return said
 
 
 def improving(settings: Iterable[Setting], objective: str) -> dict[str, bool]:
-    """Tells for a few finished runs of each setting whether the loss was lowest at the last epoch."""
-    split = objective.partition("_")[0]
+    """Tells for a few finished runs of each setting whether more training would have helped.
+
+    It would where in the `LAST_PART` of its training the loss came below all that was before, by
+    `STILL` of that or more, and where the objective was best in that part as well.
+    """
     finished = [
         run
         for setting in settings
         for run in [r for r in setting.runs if r.outcome == "finished"][:CURVES_A_SETTING]
     ]
+    found = curves(finished, _loss(objective))
     return {
-        key: points[-1].value <= min(point.value for point in points)
-        for key, points in curves(finished, f"{split}_loss").items()
-        if len(points) > 1
+        run.key: _is_best_at_end(run) and _still_falls([p.value for p in found[run.key]])
+        for run in finished
+        if len(found.get(run.key, ())) > 1
     }
+
+
+def _loss(objective: str) -> str:
+    return f"{objective.partition('_')[0]}_loss"
+
+
+def _is_best_at_end(run: RunResult) -> bool:
+    if not run.best_epoch or not run.epochs_done:
+        return True  # of somebody else's run it is not known
+    return run.best_epoch > run.epochs_done - _last(run.epochs_done)
+
+
+def _still_falls(losses: Sequence[float]) -> bool:
+    last = _last(len(losses))
+    before = min(losses[:-last])
+    return before - min(losses[-last:]) >= STILL * abs(before) > 0
+
+
+def _last(count: int) -> int:
+    """Returns how many of some epochs or points are the last part: at least one, and not all."""
+    return max(1, math.floor(LAST_PART * count))
 
 
 def _most_improve(runs: Iterable[RunResult], still: dict[str, bool]) -> bool:

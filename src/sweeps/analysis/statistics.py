@@ -1,12 +1,11 @@
-"""How sure: intervals over seeds, and a paired test of the best against every other setting."""
+"""How sure a mean is: intervals over seeds, and over seeds and the finite set they were measured on."""
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
-import warnings
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,27 +13,33 @@ if TYPE_CHECKING:
 
 
 LEVEL = 0.95
-POWER = 0.8
-MOST_SEEDS = 1000
+PRECISION = 1e-6
+"""Relative: what float32 leaves of a loss that was summed over a data set."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval.
+    """A mean over seeds with its 95 % interval, which stays in the metric's range.
 
     Attributes:
         mean: Mean of the values.
         n: How many there are.
         deviation: Standard deviation of the values; 0 where n is 1.
+        least: The metric cannot be below.
+        most: The metric cannot be above.
+        images: Of an accuracy to quote: on how many images it was measured.
     """
 
     mean: float
     n: int
     deviation: float = 0.0
+    least: float = -math.inf
+    most: float = math.inf
+    images: int | None = None
 
     @property
     def half(self) -> float | None:
-        """Half the width of Student's interval, see `scipy.stats.t`; None where n is 1."""
+        """Half the width of Student's interval over seeds; None where n is 1."""
         if self.n == 1:
             return None
         return _quantile(self.n - 1) * self.deviation / math.sqrt(self.n)
@@ -42,122 +47,90 @@ class Estimate:
     @property
     def low(self) -> float:
         """Lower end of the interval, or the value itself."""
-        return self.mean - (self.half or 0.0)
+        return max(self.mean - self._sides[0], self.least)
 
     @property
     def high(self) -> float:
         """Upper end of the interval, or the value itself."""
-        return self.mean + (self.half or 0.0)
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """The best setting against another, seed by seed.
-
-    Attributes:
-        difference: Mean of best minus other, so that more than 0 is better.
-        pairs: Seeds that both have.
-        p: Two-sided p-value, corrected for all the comparisons made; None where it cannot be had.
-        deviation: Standard deviation of the differences.
-        comparisons: How many were made.
-    """
-
-    difference: float
-    pairs: int
-    p: float | None
-    deviation: float = 0.0
-    comparisons: int = 1
+        return min(self.mean + self._sides[1], self.most)
 
     @property
-    def clear(self) -> bool:
-        """Whether the difference is more than chance at 5 %."""
-        return self.p is not None and self.p < 1 - LEVEL and self.difference > 0
+    def _sides(self) -> tuple[float, float]:
+        """How far the interval reaches below and above the mean.
 
-    def seeds_needed(self) -> int | None:
-        """Returns how many seeds would show this difference with a power of 80 %.
-
-        None where there is no difference, or where more than `MOST_SEEDS` would be needed.
+        With images it is over seeds and over the choice of the images, which all seeds share: the
+        two parts, t and Wilson's (1927), are added in squares (MOVER, Zou and Donner 2008).
         """
-        from statsmodels.stats.power import TTestPower
-
-        if self.pairs < 2 or self.difference <= 0 or self.deviation <= 1e-9 * self.difference:
-            return None
-        effect, alpha, power = (
-            self.difference / self.deviation,
-            (1 - LEVEL) / self.comparisons,
-            TTestPower(),
-        )
-        candidates = range(2, MOST_SEEDS + 1)
-        place = bisect.bisect_left(candidates, POWER, key=lambda n: power.power(effect, n, alpha))
-        return candidates[place] if place < len(candidates) else None
+        if self.half is None:
+            return 0.0, 0.0
+        if self.images is None:
+            return self.half, self.half
+        low, high = _wilson(self.mean, self.images)
+        return math.hypot(self.half, self.mean - low), math.hypot(self.half, high - self.mean)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Returns the mean of values and what Student's 95 % interval needs."""
-    n, mean = len(values), math.fsum(values) / len(values)
-    return Estimate(mean, n, _deviation(values) if n > 1 else 0.0)
-
-
-def compare_paired(
-    best: Mapping[str, float], others: Sequence[Mapping[str, float]], *, sign: int
-) -> list[PairedTest]:
-    """Tests the best setting against each other one with Holm's correction.
+def estimate(values: Sequence[float], *, metric: str = "", images: int | None = None) -> Estimate:
+    """Returns the mean of values and what its interval needs.
 
     Args:
-        best: Value by seed.
-        others: The same for each other setting.
-        sign: 1 where more is better, -1 where less is.
+        values: One for each seed.
+        metric: What they are, for its range: an accuracy lies in 0..1, a loss of positive values
+            is not below 0.
+        images: On how many an accuracy was measured, where its interval is to be quoted: for other
+            images of the same kind, not only for other seeds on these.
     """
-    differences = [
-        [sign * (best[seed] - other[seed]) for seed in sorted(best.keys() & other.keys())]
-        for other in others
-    ]
-    raw = [_p_value(values) for values in differences]
-    tested = [p for p in raw if p is not None]
-    corrected = iter(_holm(tested))
-    return [
-        PairedTest(
-            difference=math.fsum(values) / len(values) if values else math.nan,
-            pairs=len(values),
-            p=None if p is None else float(next(corrected)),
-            deviation=_deviation(values) if len(values) > 1 else 0.0,
-            comparisons=max(len(tested), 1),
-        )
-        for values, p in zip(differences, raw, strict=True)
-    ]
+    accuracy = metric.endswith("accuracy")
+    positive = metric.endswith(("accuracy", "loss")) and min(values) >= 0
+    return Estimate(
+        mean=_mean(values),
+        n=len(values),
+        deviation=_deviation(values) if len(values) > 1 else 0.0,
+        least=0.0 if positive else -math.inf,
+        most=1.0 if accuracy else math.inf,
+        images=images if accuracy else None,
+    )
+
+
+def resolution(metric: str, data: Mapping[str, str], size: float) -> float:
+    """Returns the smallest step in which a metric can differ: an image, or what float32 resolves.
+
+    Args:
+        metric: Such as val_accuracy.
+        data: Sizes of the splits by name, see `RunResult.data`.
+        size: How large the metric's values are.
+    """
+    images = measured_on(metric, data)
+    step = 1 / images if images and metric.endswith("accuracy") else 0.0
+    return max(step, PRECISION * abs(size))
+
+
+def measured_on(metric: str, data: Mapping[str, str]) -> int | None:
+    """Returns on how many images a metric was measured, or None where it is not known."""
+    count = data.get(metric.partition("_")[0], "")
+    return int(count) if count.isdecimal() and int(count) > 0 else None
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _mean(values: Sequence[float]) -> float:
+    if min(values) == max(values):
+        return values[0]  # a sum and a division may miss it by its last bit
+    return math.fsum(values) / len(values)
 
 
 @functools.cache
 def _quantile(freedom: int) -> float:
-    from scipy import (
-        stats,
-    )  # late: a ranking alone needs no interval, and it takes most of a second
+    from scipy import special  # late: it takes a fifth of a second, and ranking needs none of it
 
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
 
 
-def _holm(tested: Sequence[float]) -> Sequence[float]:
-    """Returns p-values with Holm's correction for their number."""
-    if not tested:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    corrected: Sequence[float] = multipletests(tested, method="holm")[1]
-    return corrected
-
-
-def _deviation(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _p_value(differences: Sequence[float]) -> float | None:
-    if len(differences) < 2:
-        return None
-    if max(differences) == min(differences) == 0:
-        return 1.0
-    from scipy import stats  # late: with one seed nothing is tested, and it takes most of a second
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # equal differences lose precision and are still different
-        return float(stats.ttest_1samp(differences, 0.0).pvalue)
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Returns Wilson's interval of a share of n, which lies in 0..1."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(middle - half, 0.0), min(middle + half, 1.0)

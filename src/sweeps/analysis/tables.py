@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sweeps.analysis.measures import Measures
     from sweeps.analysis.ranking import Comparison, Part, Setting
+    from sweeps.analysis.statistics import Estimate
 
 
 ROWS_ON_TERMINAL = 40
@@ -145,7 +146,10 @@ def as_json(comparison: Comparison, measures: Measures | None = None) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-_NUMBERS = ("objective", "mean", "low", "high", "n", "test_mean", "p", "seconds")
+_NUMBERS = (
+    *("objective", "mean", "low", "high", "n", "test_mean", "p"),
+    *("difference", "test_low", "test_high", "seconds"),
+)
 _WORDS = (1, 3, 6, 7, 8)
 """Columns on a terminal that hold words or a chart."""
 _COUNTED = ("finished", "diverged", "pruned", "failed")
@@ -158,12 +162,11 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
             "rank": int(place) if place != "-" else None,
             "settings": dict(setting.settings),
             "objective": part.objective,
-            "mean": setting.result.mean if setting.result else None,
-            "low": setting.result.low if setting.result and setting.result.half else None,
-            "high": setting.result.high if setting.result and setting.result.half else None,
+            **_interval("", setting.result),
             "n": setting.result.n if setting.result else 0,
-            "test_mean": setting.test.mean if setting.test else None,
+            **_interval("test_", setting.test),
             "p": setting.against_best.p if setting.against_best else None,
+            "difference": setting.against_best.difference if setting.against_best else None,
             "seconds": setting.seconds,
             "outcomes": dict(Counter(run.outcome for run in setting.runs)),
             "runs": [
@@ -181,6 +184,15 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
         for number, part in enumerate(comparison.parts, start=1)
         for place, setting in zip(places(part), part.settings, strict=True)
     ]
+
+
+def _interval(prefix: str, found: Estimate | None) -> dict[str, float | None]:
+    repeated = found is not None and found.half is not None
+    return {
+        f"{prefix}mean": found.mean if found else None,
+        f"{prefix}low": found.low if found and repeated else None,
+        f"{prefix}high": found.high if found and repeated else None,
+    }
 
 
 def _terminal_table(part: Part) -> str:

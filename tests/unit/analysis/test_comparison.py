@@ -24,7 +24,6 @@ from sweeps.analysis.html import html_report
 from sweeps.analysis.measure_figures import pictures
 from sweeps.analysis.measures import measure
 from sweeps.analysis.ranking import Comparison, compare, rank
-from sweeps.analysis.statistics import compare_paired, estimate
 from sweeps.analysis.training_time import training_seconds
 from sweeps.runs.metrics import Point
 from sweeps.runs.paths import RunPaths
@@ -62,7 +61,7 @@ def run(value: float | None = None, outcome: str = "finished", **given: Any) -> 
         "sweep": "study",
         "settings": {"model": "mlp", **chosen},
         "value": value,
-        "best_epoch": 3,
+        "best_epoch": 4,
         "epochs_done": 4,
         "metrics": {} if value is None else {"test_accuracy": value - 0.01},
         "seconds": 2.0,
@@ -104,24 +103,23 @@ def test_the_answer_of_a_grid() -> None:
     assert found.lines == (
         (
             "Best: optimizer=adam lr=0.01, val_accuracy 0.9600 ± 0.0248 (mean and 95 % interval of"
-            " 3 seeds); test_accuracy 0.9500 ± 0.0248."
+            " 3 seeds), optimistic as the best of 5; to quote: test_accuracy 0.9500 ± 0.0248."
         ),
         (
-            "A tie: 1 of the 4 others cannot be told from it (paired t-test over 3 seeds, Holm's"
-            " correction for 4 comparisons). The nearest, optimizer=adam lr=0.1, is 0.0100 behind"
-            " (p = 0.23); about 15 seeds would settle it."
+            "A tie: 1 of the 4 others cannot be told from it (step-down range test of 5 settings"
+            " over 3 seeds). The nearest, optimizer=adam lr=0.1, is 0.0100 behind (p = 0.22)."
         ),
         (
             "Unequal budgets: optimizer=adam 4, optimizer=sgd 2 trials. More trials find a better best"
             " by chance alone."
         ),
         (
-            "optimizer=adam: best at lr=0.01 (0.9600 ± 0.0248); good from 0.01 to 0.1, a factor of"
+            "optimizer=adam: best at lr=0.01 (0.9600 ± 0.0248); tied from 0.01 to 0.1, a factor of"
             " 10; lr=1.0 diverged (2 of 3 runs): too large."
         ),
         (
             "optimizer=sgd: best at lr=0.1 (0.7100 ± 0.0248); clearly behind the best (p < 0.001);"
-            " no other lr within its interval."
+            " every other lr is clearly behind it."
         ),
         "On the edge of the grid: optimizer=sgd lr=0.1 is the largest tried: add 1,10.",
     )
@@ -231,7 +229,7 @@ def test_a_rate_that_was_stopped_early_is_not_called_too_small() -> None:
     for one in runs:
         curves.points[one.key, "val_loss"] = [Point(i, 1 - i / 10, i) for i in range(3)]
     said = " ".join(answer(runs).lines)
-    assert "the best itself still improved" in said
+    assert "of the best itself val_loss still fell" in said
     assert "too small" not in said
 
 
@@ -241,10 +239,10 @@ def test_equal_results_say_that_nothing_makes_a_difference() -> None:
     found = answer(runs, sweeps=sweeps)
     assert found.lines == (
         (
-            "All 3 settings that finished are equal: val_accuracy 0.5000 ± 0.0000 (mean and 95 %"
+            "All 3 settings that finished are equal: val_accuracy 0.5000 ± 0 (mean and 95 %"
             " interval of 3 seeds). What was varied makes no difference."
         ),
-        "lr makes no difference from 0.001 to 0.1 (0.5000 ± 0.0000).",
+        "lr makes no difference from 0.001 to 0.1 (0.5000 ± 0).",
     )
     assert found.commands == ()
 
@@ -290,7 +288,8 @@ def test_a_clear_winner() -> None:
         ]
     )
     assert found.lines[1] == (
-        "Clearly better than optimizer=sgd: p = 0.0033 or less (paired t-test over 3 seeds)."
+        "Clearly better than optimizer=sgd: p = 0.0036 or less"
+        " (step-down range test of 2 settings over 3 seeds)."
     )
 
 
@@ -298,7 +297,10 @@ def test_one_seed_says_that_nothing_can_be_said() -> None:
     command = "python -m sweeps.train -m lr=0.1,0.01 name=study"
     sweeps = (SweepResult("study", command, 2),)
     found = answer([run(0.9, lr=0.1, seed=0), run(0.8, lr=0.01, seed=0)], sweeps=sweeps)
-    assert found.lines[0] == "Best: lr=0.1, val_accuracy 0.9000 (1 seed); test_accuracy 0.8900."
+    assert found.lines[0] == (
+        "Best: lr=0.1, val_accuracy 0.9000 (1 seed), optimistic as the best of 2;"
+        " to quote: test_accuracy 0.8900."
+    )
     assert "cannot be said: with one seed nothing tells a difference of 0.1000" in found.lines[1]
     assert found.commands[-1].line == f"{command} seed=0,1,2,3,4"
 
@@ -337,8 +339,8 @@ def test_an_edge_of_whole_numbers_and_of_zero() -> None:
     batches = [run(0.9 - n / 1000, batch_size=n, seed=s) for n in (16, 32, 64) for s in (0, 1)]
     assert "batch_size=16 is the smallest tried: add 8,4." in answer(batches).lines[-1]
     momenta = [run(0.9 - m, momentum=m, seed=s) for m in (0.0, 0.5) for s in (0, 1)]
-    assert "momentum=0.0 is the smallest tried: add smaller values" in answer(momenta).lines[-1]
-    assert answer(momenta).commands == ()
+    assert not any("smallest tried" in line for line in answer(momenta).lines)
+    assert not any("momentum=" in command.line for command in answer(momenta).commands)
 
 
 def test_a_rate_that_still_improves_is_too_small() -> None:
@@ -353,7 +355,8 @@ def test_a_rate_that_still_improves_is_too_small() -> None:
         losses = [1.0, 0.8, last]
         curves.points[one.key, "val_loss"] = [Point(i, v, i) for i, v in enumerate(losses)]
     found = answer([dataclasses.replace(one, history=curves) for one in runs])
-    assert "lr=0.001 still improved at the last epoch: too small, or train longer" in found.lines[2]
+    said = "lr=0.001: val_loss still fell by 1 % or more at the end: too small, or train longer"
+    assert said in found.lines[2]
     assert "the best itself" not in found.lines[2]
 
 
@@ -489,18 +492,6 @@ def test_any_runs_can_be_compared(rows: list[Any], chance: random.Random) -> Non
     chance.shuffle(runs)
     assert listing.terminal(comparison(runs)) == first
     json.loads(listing.as_json(comparison(runs)))
-
-
-def test_intervals_and_tests_are_those_of_the_textbook() -> None:
-    found = estimate([1.0, 2.0, 3.0])
-    assert (found.mean, found.n) == (2.0, 3)
-    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    best = {"0": 3.0, "1": 5.0, "2": 7.0}
-    tests = compare_paired(best, [{"0": 2.0, "1": 3.0, "2": 4.0}, dict(best), {"9": 1.0}], sign=1)
-    assert [test.pairs for test in tests] == [3, 3, 0]
-    assert tests[0].p == pytest.approx(2 * 0.0741799, rel=1e-4)  # Holm doubles the smaller of two
-    assert tests[1].p == 1.0
-    assert tests[2].p is None
 
 
 class Text(HTMLParser):
