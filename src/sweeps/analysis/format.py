@@ -43,7 +43,7 @@ def show_estimate(found: Estimate | None) -> str:
         return show(found.mean)
     below, above = found.mean - found.low, found.high - found.mean
     if not math.isclose(below, above, rel_tol=1e-6, abs_tol=1e-12):
-        return f"{show(found.mean)} ({show(found.low)} to {show(found.high)})"
+        return f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
     return f"{show(found.mean)} ± {show_gap(above, found.mean)}"
 
 

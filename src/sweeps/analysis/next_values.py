@@ -127,7 +127,7 @@ def _check(settings: Mapping[str, str]) -> None:
         group, _, inner = key.partition(".")
         if inner and group in GROUPS:
             values[group][inner] = _value(text)
-        elif key in values and key not in GROUPS:
+        elif key in values and not isinstance(values[key], dict):
             values[key] = _value(text)
     from_mapping(values)
 
