@@ -70,7 +70,7 @@ def test_variances_that_agree_are_pooled_and_others_are_kept() -> None:
     freedom = np.full(8, 4.0)
     drawn, worth = moderated(np.full(8, 0.3), freedom)
     assert drawn == pytest.approx(np.full(8, 0.3))
-    assert worth == pytest.approx(np.full(8, 4 + 4 * 3))
+    assert worth == pytest.approx(np.full(8, 4 + 9 * 6 / 8))
     spread = np.array([25.0, *[1.0] * 6, 1e-6])
     drawn, worth = moderated(spread, freedom)
     assert np.all(drawn >= spread)

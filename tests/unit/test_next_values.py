@@ -9,6 +9,7 @@ from sweeps.analysis.next_values import next_values
 from sweeps.config import parse
 from sweeps.config.identity import flatten
 from sweeps.config.locations import conf_dir
+from sweeps.config.resolvers import prepare_hydra
 from sweeps.runs.results import RunResult, as_settings
 
 
@@ -28,6 +29,7 @@ def run(settings: dict[str, str], **data: str) -> RunResult:
 @pytest.fixture(scope="module")
 def configured() -> RunResult:
     """A run as it is kept: every setting of its config by dotted name, and the choices of groups."""
+    prepare_hydra()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["name=a", "schedule=step", "data.val_fraction=0.2"]
         config = parse(compose("config", overrides))
@@ -74,7 +76,6 @@ def test_the_next_values_go_on_as_the_grid_does(
         ("batch_size", ["200", "400"], True, ["800"]),
         ("data.val_fraction", ["0.1", "0.5"], True, ["0.72", "0.85"]),
         ("data.val_fraction", ["0.0", "0.5"], False, []),
-        ("optimizer.nesterov", ["0", "1"], True, []),  # neither is a number
         ("schedule.warmup_epochs", ["2", "4"], True, ["8"]),  # of 10 epochs
     ],
 )
