@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -32,7 +32,7 @@ from sweeps.analysis.chosen_best import BestTest, compare_with_best
 from sweeps.analysis.statistics import LEVEL, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -54,35 +54,33 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{given.sims} sweeps a line, seed {given.seed}, {os.cpu_count()}-core machine")
     for name in given.tables:
-        lines = tables[name](np.random.default_rng(given.seed), given.sims)
-        print(f"\n| {next(lines)} |".replace(",", " |"), flush=True)
-        for number, line in enumerate(lines):
+        for number, line in enumerate(tables[name](given.seed, given.sims)):
+            print("\n" * (number == 0) + f"| {line} |".replace(",", " |"), flush=True)
             if number == 0:
                 print("|" + "---|" * (line.count(",") + 1))
-            print(f"| {line} |".replace(",", " |"), flush=True)
 
 
-def type_1(rng: Generator, sims: int) -> Iterator[str]:
+def type_1(seed: int, sims: int) -> Iterator[str]:
     yield "values, settings, seeds, false behind, named"
-    for kind, k, n in itertools.product(KINDS, SETTINGS, SEEDS):
+    for rng, (kind, k, n) in lines(seed, KINDS, SETTINGS, SEEDS):
         sweeps = [values(rng, kind, k, n) for _ in range(sims)]
         false = np.mean([any(test.clear for test in tested(sweep, kind)) for sweep in sweeps])
         named = np.mean([_named(sweep) for sweep in sweeps])
         yield f"{kind}, {k}, {n}, {false:.3f}, {named:.3f}"
 
 
-def power(rng: Generator, sims: int) -> Iterator[str]:
+def power(seed: int, sims: int) -> Iterator[str]:
     yield "values, settings, seeds, clear of all, of at least one"
-    for kind, k, n in itertools.product(KINDS[:2], SETTINGS, SEEDS):
+    for rng, (kind, k, n) in lines(seed, KINDS[:2], SETTINGS, SEEDS):
         found = [tested(values(rng, kind, k, n, GAP), kind) for _ in range(sims)]
         clear = [[test.clear for test in tests] for tests in found]
         whole, any_one = np.mean([all(c) for c in clear]), np.mean([any(c) for c in clear])
         yield f"{kind}, {k}, {n}, {whole:.2f}, {any_one:.2f}"
 
 
-def sentence(rng: Generator, sims: int) -> Iterator[str]:
+def sentence(seed: int, sims: int) -> Iterator[str]:
     yield "gap, settings, seeds, said, kept, median N"
-    for gap, k, n in itertools.product((0, 0.5, 1, 2), (2, 4, 8), (3, 5)):
+    for rng, (gap, k, n) in lines(seed, (0, 0.5, 1, 2), (2, 4, 8), (3, 5)):
         needed, kept = [], []
         for _ in range(sims):
             sweep = values(rng, "normal", k, n, gap)
@@ -98,9 +96,9 @@ def sentence(rng: Generator, sims: int) -> Iterator[str]:
         )
 
 
-def coverage(rng: Generator, sims: int) -> Iterator[str]:
+def coverage(seed: int, sims: int) -> Iterator[str]:
     yield "settings, seeds, test images, validation, too high by, test, too high by"
-    for k, n, images in itertools.product((4, 12), (3, 5), (144, 1000)):
+    for rng, (k, n, images) in lines(seed, (4, 12), (3, 5), (144, 1000)):
         held, above = [], []
         for _ in range(sims):
             chosen = max(values(rng, "144 images", k, n), key=np.mean)
@@ -112,6 +110,12 @@ def coverage(rng: Generator, sims: int) -> Iterator[str]:
             above.append([100 * (e.mean - SHARE) for e in found])
         (val, test), (high, level) = np.mean(held, 0), np.mean(above, 0)
         yield f"{k}, {n}, {images}, {val:.3f}, {high:+.2f}, {test:.3f}, {level:+.2f}"
+
+
+def lines(seed: int, *columns: Sequence[Any]) -> Iterator[tuple[Generator, tuple[Any, ...]]]:
+    """Yields every combination, each with a generator of its own."""
+    for number, line in enumerate(itertools.product(*columns)):
+        yield np.random.default_rng([seed, number]), line
 
 
 def values(rng: Generator, kind: str, k: int, n: int, gap: float = 0) -> NDArray[np.float64]:

@@ -291,7 +291,7 @@ def test_a_server_says_what_the_folders_say(
     want = json.loads(run_compare(capsys, "study", "--json")[1])
     lines = want["answers"][0]["lines"]
     assert "1 of 9 was stopped early by the search and is not ranked." in lines
-    assert "the best itself still improved at the last epoch" in lines[3]  # from the histories
+    assert "of the best itself val_loss still fell" in lines[3]  # from the histories
 
     assert sync([folder], uri=server.uri, experiment=None)
     folder.rename(here / "away")

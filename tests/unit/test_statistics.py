@@ -14,6 +14,7 @@ SIZES = {"name": "digits", "train": "1294", "val": "144", "test": "359"}
 def test_an_interval_over_seeds_is_students() -> None:
     found = estimate([1.0, 2.0, 3.0])
     assert (found.mean, found.n) == (2.0, 3)
+    assert found.half is not None
     assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert (found.low, found.high) == pytest.approx((2 - found.half, 2 + found.half))
     alone = estimate([0.5], metric="test_accuracy", images=100)

@@ -12,8 +12,9 @@ finds "clear" winners among equals: in 10 to 15 % of comparisons of 8 to 12 sett
    alike, and never below its own: one setting that is five times noisier must not borrow from calm
    ones. The weight is bounded by the seeds (`_most_borrowed`): two or three cannot show who is noisy.
 3. **A value is a count.** Accuracies on 144 images differ by whole images, and equal differences
-   have no variance. So that of rounding, step**2 / 12, is added, and a difference of d images has at
-   least the variance of d coin tosses: so many images changed sides, as in McNemar's (1947) test.
+   have no variance. So that of rounding, step**2 / 12, is added, and the larger of two p-values
+   counts: that of the seeds, and that of d coin tosses in each seed for a difference of d images, for
+   at least so many changed sides (as in McNemar's test, 1947, where no image went the other way).
 4. **All pairs among the r best are allowed for.** The r-th best is behind when its distance from the
    best is more than the range of r equal means would be (the studentised range: Tukey's, with
    Welch's degrees of freedom for each pair: Games and Howell 1976), and when all that rank below it
@@ -51,6 +52,10 @@ REAL_SHARE = 1 / 3
 """Of a difference that was seen and is no proof: what is chosen looks further apart than it is."""
 NEARLY = 0.1
 """A p-value below it is evidence enough to name a number of seeds; of equals at most 5 % are there."""
+
+
+TOSSES = 1000.0
+"""Degrees of freedom of a variance that is known."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +212,21 @@ def _p_values(
     counts = np.array([len(values) for values in settings])
     variances, freedom, most = _variances(settings, resolution)
     errors, freedoms = standard_errors(variances, freedom, counts, most)
-    tosses = np.sqrt(np.array(gaps) * resolution / np.minimum(counts[0], counts[1:]))
-    return _step_down(np.array(gaps) / np.maximum(errors, tosses), freedoms)
+    seeds = np.minimum(counts[0], counts[1:])
+    tosses = np.sqrt(np.array(gaps) * resolution / seeds)
+    own = [
+        max(_tail(gap, error, rank, f), _tail(gap, toss, rank, TOSSES) if toss > error else 0.0)
+        for rank, (gap, error, f, toss) in enumerate(
+            zip(gaps, errors, freedoms, tosses, strict=True), start=2
+        )
+    ]
+    # Stepping down: none is behind where one that ranks below it is not.
+    return list(itertools.accumulate(reversed(own), max))[::-1]
+
+
+def _tail(gap: float, error: float, rank: int, freedom: float) -> float:
+    """Returns how likely the range of the `rank` best of equal settings exceeds a gap."""
+    return range_tail(gap / error * math.sqrt(2), rank, float(freedom))
 
 
 def _variances(
@@ -272,20 +290,6 @@ def range_tail(quantile: float, means: int, freedom: float) -> float:
     inside = means * (density * below ** (means - 1)).sum(-1) * dz
     tail = float(((1 - inside) * weight).sum() * step)
     return min(max(tail, sys.float_info.epsilon), 1.0)
-
-
-def _step_down(distances: Array, freedoms: Array) -> list[float]:
-    """Returns adjusted p-values of the second best to the last.
-
-    Args:
-        distances: From the best, in standard errors of the difference, by rank.
-        freedoms: The degrees of freedom of each.
-    """
-    own = [
-        range_tail(float(distance) * math.sqrt(2), place + 2, float(freedom))
-        for place, (distance, freedom) in enumerate(zip(distances, freedoms, strict=True))
-    ]
-    return list(itertools.accumulate(reversed(own), max))[::-1]
 
 
 def _power(effect: float, n: int) -> float:

@@ -107,7 +107,7 @@ def test_the_answer_of_a_grid() -> None:
         ),
         (
             "A tie: 1 of the 4 others cannot be told from it (step-down range test of 5 settings"
-            " over 3 seeds). The nearest, optimizer=adam lr=0.1, is 0.0100 behind (p = 0.22)."
+            " over 3 seeds). The nearest, optimizer=adam lr=0.1, is 0.0100 behind (p = 0.24)."
         ),
         (
             "Unequal budgets: optimizer=adam 4, optimizer=sgd 2 trials. More trials find a better best"
