@@ -171,5 +171,6 @@ def test_a_difference_too_small_to_show_is_said_as_such() -> None:
     assert "e-17" not in said(found)
     alone = [*runs([0.5 + 1e-6], lr=0.1), *runs([0.5], lr=0.01)]
     assert "nothing tells a difference of less than 0.0001 from chance" in said(alone)
+    assert "that may be chance" in said([*runs([0.5], lr=0.1), *runs([0.5], lr=0.01)])
     equal_in_one_seed = [*runs([0.5], lr=0.1), *runs([0.5], lr=0.01), *runs([0.4], lr=1)]
     assert "nothing tells an equal val_accuracy from chance" in said(equal_in_one_seed)

@@ -111,10 +111,10 @@ def _are_equal(part: Part, best: Setting) -> bool:
 def _equal(part: Part, best: Setting) -> str:
     assert best.result is not None
     whole = sum(setting.whole for setting in part.settings)
-    return (
-        f"All {whole} settings that finished are equal: {_value(part, best.result)}."
-        " What was varied makes no difference."
-    )
+    so = "With one seed that may be chance."
+    if best.result.n > 1:
+        so = "What was varied makes no difference."
+    return f"All {whole} settings that finished are equal: {_value(part, best.result)}. {so}"
 
 
 def _value(part: Part, found: Estimate) -> str:

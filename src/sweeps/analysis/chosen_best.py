@@ -23,7 +23,7 @@ finds "clear" winners among equals: in 10 to 15 % of comparisons of 8 to 12 sett
    1987). Hsu's (1984) comparisons with the best say "no better than the best of the others", which
    for equal settings is true and tells a reader nothing.
 
-What this keeps, and what it does not, is in docs/statistics.md, from benchmarks/statistics.py.
+What this keeps, and what it does not, is in docs/statistics.md, from benchmarks/significance.py.
 """
 
 from __future__ import annotations

@@ -124,10 +124,10 @@ class Ladder:
 
     def _no_difference(self) -> str:
         whole = [rung.settings[self.axis] for rung in self.rungs if rung.whole]
-        return (
-            f"{self.axis} makes no difference from {whole[0]} to {whole[-1]}"
-            f" ({show_estimate(self.best.result)})"
-        )
+        alone = self.best.result is not None and self.best.result.n == 1
+        how = "is equal in one seed" if alone else "makes no difference"
+        value = show_estimate(self.best.result)
+        return f"{self.axis} {how} from {whole[0]} to {whole[-1]} ({value})"
 
     def _behind_the_best(self) -> str:
         test = self.best.against_best

@@ -273,7 +273,7 @@ def test_a_rate_that_makes_no_difference_for_one_optimizer_has_no_edge_there() -
     assert answer(runs).lines[3:] == (
         "optimizer=adam: best at lr=0.1 (0.9000).",
         (
-            "optimizer=sgd: lr makes no difference from 0.01 to 0.1 (0.5000);"
+            "optimizer=sgd: lr is equal in one seed from 0.01 to 0.1 (0.5000);"
             " lr=1.0 diverged (1 of 1 runs): too large."
         ),
         "On the edge of the grid: optimizer=adam lr=0.1 is the largest tried: add 1,10.",
