@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeps.errors import BadInputError
+from sweeps.runs.metrics import Point
 from sweeps.runs.paths import RunPaths
 from sweeps.tracking import Reader, Store
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 KEY = "a" * 32
 
 
-def point(key: str, value: float, step: int, time_ms: int = 1) -> dict[str, object]:
-    return {"key": key, "value": value, "step": step, "time_ms": time_ms}
+def point(key: str, value: float, step: int, time_ms: int = 1) -> Point:
+    return Point(key, step, value, time_ms)
 
 
 def test_a_run_comes_back_from_the_store_alone(tmp_path: Path) -> None:

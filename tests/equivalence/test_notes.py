@@ -82,7 +82,7 @@ def test_the_experiment_is_the_script(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     points = read_points(paths.metrics)
     series = {
-        key: [point["value"] for point in points if point["key"] == key]
+        key: [point.value for point in points if point.key == key]
         for key in ("train_loss", "test_loss", "test_accuracy")
     }
     assert len(series["train_loss"]) == len(losses) == 8
@@ -110,8 +110,8 @@ def test_the_last_epoch_is_the_result_though_another_was_better(tmp_path: Path) 
         )
     best, last = result["best"], result["last"]
     found = {pick: read_points(RunPaths(tmp_path / pick).metrics) for pick in result}
-    accuracies = [p["value"] for p in found["last"] if p["key"] == "test_accuracy"]
-    assert accuracies == [p["value"] for p in found["best"] if p["key"] == "test_accuracy"]
+    accuracies = [p.value for p in found["last"] if p.key == "test_accuracy"]
+    assert accuracies == [p.value for p in found["best"] if p.key == "test_accuracy"]
     assert accuracies[-1] < max(accuracies)
     assert (best.objective_value, last.objective_value) == (max(accuracies), accuracies[-1])
     assert last.best_epoch == last.epochs == 6

@@ -131,7 +131,7 @@ def test_sync_sends_what_was_made_offline_and_closes_orphans(tmp_path: Path) -> 
         children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
         for run in children:
             written = read_points(RunPaths(Path(run.data.tags["sweeps.folder"])).metrics)
-            expected = [(p["step"], p["time_ms"]) for p in written if p["key"] == "val_loss"]
+            expected = [(p.step, p.time_ms) for p in written if p.key == "val_loss"]
             history = client(tmp_path).get_metric_history(run.info.run_id, "val_loss")
             assert len(history) == len(expected) > 0
             assert sorted((p.step, p.timestamp) for p in history) == sorted(expected)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sweeps.runs.metrics import is_finite, maximised
+from sweeps.runs.metrics import is_finite
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

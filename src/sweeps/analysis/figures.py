@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.analysis.axes import ABSENT, in_order, number, numbers
 from sweeps.analysis.training_time import training_seconds
-from sweeps.runs.metrics import is_finite, measured_by
+from sweeps.runs.metrics import is_finite
 from sweeps.runs.results import curves
+from sweeps.training.objective import measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import number
-from sweeps.runs.metrics import is_finite, maximised
+from sweeps.runs.metrics import is_finite
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

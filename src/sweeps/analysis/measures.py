@@ -26,7 +26,7 @@ from sweeps.analysis.time_to_target import (
 from sweeps.analysis.trials_spent import Spent, trials_spent
 from sweeps.analysis.workloads import WORKLOAD_KEYS, Suite, find_suite
 from sweeps.errors import BadInputError, did_you_mean
-from sweeps.runs.metrics import maximised
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from sweeps.analysis.axes import ABSENT, SEED, find_axes, in_order, label, numbers
 from sweeps.analysis.chosen_best import BestTest, compare_with_best
 from sweeps.analysis.statistics import Estimate, estimate, measured_on, resolution
-from sweeps.runs.metrics import is_finite, maximised
+from sweeps.runs.metrics import is_finite
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

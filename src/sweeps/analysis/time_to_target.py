@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sweeps.analysis.axes import number
 from sweeps.analysis.training_time import training_seconds
 from sweeps.errors import BadInputError
-from sweeps.runs.metrics import maximised
 from sweeps.runs.results import curves
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,7 +7,6 @@ or id of a file becomes a path.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import tempfile
@@ -19,6 +18,7 @@ from sweeps.analysis.ranking import rank
 from sweeps.config.saved import printable, read_saved
 from sweeps.errors import BadInputError, did_you_mean
 from sweeps.files import read_bounded
+from sweeps.runs.metrics import parse_line
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord
 from sweeps.runs.results import Collection, result_of
@@ -249,14 +249,13 @@ def _points(path: Path) -> Points:
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            point = json.loads(line)
-            key, step, value = point["key"], point["step"], float(point["value"])
-            if type(key) is not str or type(step) is not int or step < 0:
-                raise TypeError("key or step")
-        except (ValueError, KeyError, TypeError, RecursionError):
+            point = parse_line(line)
+            if point.step < 0:
+                raise ValueError("step")
+        except ValueError:
             if number == len(lines):  # a line torn by a kill
                 break
             raise BadInputError(f"{path}, line {number}, is not a metric point.") from None
-        if not key.startswith("system/"):
-            points[key, step] = value
+        if not point.key.startswith("system/"):
+            points[point.key, point.step] = point.value
     return points

@@ -17,9 +17,9 @@ from torch.nn.parameter import is_lazy
 from sweeps.config.trust import check_object, check_objects, located, with_targets
 from sweeps.data import Batches, Dataset, Source, prepare
 from sweeps.errors import BadInputError, SweepsError, TryAgainError, sentence
-from sweeps.runs.metrics import measured_by
 from sweeps.seeding import derive
 from sweeps.training.determinism import find_device, set_determinism
+from sweeps.training.objective import measured_by
 from sweeps.training.schedules import Schedule
 from sweeps.training.trainer import Trainer
 

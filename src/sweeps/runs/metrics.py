@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sweeps.files import read_json, replace_json, replace_text
 from sweeps.runs.paths import RunPaths
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Point(NamedTuple):
-    """One value of a metric."""
+NO_POINT = "no metric point"
 
+
+class Point(NamedTuple):
+    """One value of a metric.
+
+    Attributes:
+        step: Optimizer steps done.
+        time_ms: When it was first written, in milliseconds since 1970.
+    """
+
+    key: str
     step: int
     value: float
     time_ms: int
@@ -34,23 +44,30 @@ class Mark:
     offset: int = 0
 
 
-def read_points(path: Path) -> list[dict[str, Any]]:
+def parse_line(line: bytes) -> Point:
+    """Returns the point that a line holds.
+
+    Raises:
+        ValueError: A kill has torn the line, or no run has written it.
+    """
+    try:
+        found = json.loads(line.decode())
+        key, step, time_ms = found["key"], found["step"], found["time_ms"]
+        point = Point(key, step, float(found["value"]), time_ms)
+    except (LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(NO_POINT) from error
+    if type(key) is not str or type(step) is not int or type(time_ms) is not int:
+        raise ValueError(NO_POINT)
+    return point
+
+
+def read_points(path: Path) -> list[Point]:
     """Returns the points of a file, in order, up to the first line that a kill has torn."""
-    points: list[dict[str, Any]] = []
-    if not path.exists():
-        return points
-    for line in path.read_bytes().split(b"\n"):
+    points: list[Point] = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            point = json.loads(line)
-            points.append(
-                {
-                    "key": str(point["key"]),
-                    "value": float(point["value"]),
-                    "step": int(point["step"]),
-                    "time_ms": int(point["time_ms"]),
-                }
-            )
-        except (ValueError, KeyError, TypeError):
+            points.append(parse_line(line))
+        except ValueError:
             break
     return points
 
@@ -65,19 +82,13 @@ def read_metric(path: Path, key: str) -> list[Point]:
     for line in lines:
         if wanted not in line:
             continue
-        try:
-            found = json.loads(line)
-            if found["key"] == key:
-                points.append(
-                    Point(int(found["step"]), float(found["value"]), int(found["time_ms"]))
-                )
-        except (ValueError, KeyError, TypeError):  # the line a kill has torn
-            continue
-    return sorted(points)
+        with contextlib.suppress(ValueError):  # the line a kill has torn
+            points.append(parse_line(line))
+    return sorted(point for point in points if point.key == key)
 
 
-def read_new(path: Path, mark: Mark) -> tuple[list[dict[str, Any]], Mark]:
-    """Returns the complete lines after a mark, and the mark after them.
+def read_new(path: Path, mark: Mark) -> tuple[list[Point], Mark]:
+    """Returns the points of the complete lines after a mark, and the mark after them.
 
     A continued run replaces the file by a shorter one, which is read from its start.
     """
@@ -89,8 +100,7 @@ def read_new(path: Path, mark: Mark) -> tuple[list[dict[str, Any]], Mark]:
         file.seek(offset)
         content = file.read()
     complete = content[: content.rfind(b"\n") + 1]
-    points = [json.loads(line) for line in complete.splitlines()]
-    return points, Mark(inode, offset + len(complete))
+    return [parse_line(line) for line in complete.splitlines()], Mark(inode, offset + len(complete))
 
 
 class PointWriter:
@@ -111,13 +121,13 @@ class PointWriter:
         self._times = RunPaths(path.parent).metric_times
         earlier = (read_json(self._times) or {}).get("times", [])
         self._first_written = {(key, step): time_ms for key, step, time_ms in earlier}
-        self._first_written |= {(p["key"], p["step"]): p["time_ms"] for p in dropped}
+        self._first_written |= {(point.key, point.step): point.time_ms for point in dropped}
         if dropped:
             times = [[*at, time_ms] for at, time_ms in self._first_written.items()]
             replace_json(self._times, {"times": times})
-        replace_text(path, "".join(f"{json.dumps(point)}\n" for point in kept))
-        self.last = {point["key"]: point["value"] for point in kept}
-        self._latest_ms: int = max((point["time_ms"] for point in kept), default=0)
+        replace_text(path, "".join(map(_line, kept)))
+        self.last = {point.key: point.value for point in kept}
+        self._latest_ms: int = max((point.time_ms for point in kept), default=0)
         self._file = path.open("a")
 
     def __enter__(self) -> PointWriter:
@@ -138,12 +148,9 @@ class PointWriter:
 
     def write(self, metrics: Mapping[str, float], step: int) -> None:
         """Appends the values of one step; they are safe from a kill, not yet from a power cut."""
-        lines = []
-        for key, value in metrics.items():
-            point = {"key": key, "value": value, "step": step, "time_ms": self._time(key, step)}
-            lines.append(json.dumps(point))
-            self.last[key] = value
-        self._file.write("".join(f"{line}\n" for line in lines))
+        points = [Point(key, step, value, self._time(key, step)) for key, value in metrics.items()]
+        self.last |= metrics
+        self._file.write("".join(map(_line, points)))
         self._file.flush()
 
     def sync(self) -> None:
@@ -157,6 +164,11 @@ class PointWriter:
         return self._latest_ms
 
 
+def _line(point: Point) -> str:
+    content = {"key": point.key, "value": point.value, "step": point.step, "time_ms": point.time_ms}
+    return f"{json.dumps(content)}\n"
+
+
 HUGE = 1e100
 """No metric of a training that works comes near; squares of what is below are still numbers."""
 
@@ -164,16 +176,3 @@ HUGE = 1e100
 def is_finite(value: float | None) -> bool:
     """Tells a number from none, NaN, infinity (MLflow's largest double), and what is nearly that."""
     return value is not None and math.isfinite(value) and abs(value) < HUGE
-
-
-def maximised(metric: str) -> bool:
-    """Returns whether more is better."""
-    return metric.endswith("accuracy")
-
-
-def measured_by(objective: str) -> str:
-    """Returns the metric that an objective is read from, which has one point an evaluation.
-
-    The points of train_loss are means of a few steps each; its mean over an epoch is another metric.
-    """
-    return "epoch_train_loss" if objective == "train_loss" else objective

@@ -22,7 +22,7 @@ from sweeps.config.lr_values import rounded
 from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
-from sweeps.runs.metrics import read_points
+from sweeps.runs.metrics import read_metric
 from sweeps.runs.paths import RunPaths, range_test_paths
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.runs.runner import RunRequest, run
@@ -192,11 +192,7 @@ class _Trials:
 
 def _until_it_explodes(paths: RunPaths) -> Observer:
     """Returns an observer that ends a range test at its last step, or when its loss explodes."""
-    losses = {
-        point["step"]: point["value"]
-        for point in read_points(paths.metrics)
-        if point["key"] == "train_loss"
-    }
+    losses = {point.step: point.value for point in read_metric(paths.metrics, "train_loss")}
 
     def observe(report: Report) -> str | None:
         if "train_loss" in report.metrics:
@@ -210,9 +206,8 @@ def _until_it_explodes(paths: RunPaths) -> Observer:
 
 def _read_curve(paths: RunPaths) -> list[tuple[float, float]]:
     """Returns the rate and the loss of each step; the rate grows."""
-    points = read_points(paths.metrics)
     rates, losses = (
-        {point["step"]: point["value"] for point in points if point["key"] == key}
+        {point.step: point.value for point in read_metric(paths.metrics, key)}
         for key in ("lr", "train_loss")
     )
     return [(rates[step], losses[step]) for step in sorted(losses)]

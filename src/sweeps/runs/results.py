@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sweeps.config.schema import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.files import lock_holder, read_json
-from sweeps.runs.metrics import is_finite, maximised, measured_by, read_metric
+from sweeps.runs.metrics import is_finite, read_metric
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord, dirty_word, ending
+from sweeps.training.objective import maximised, measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

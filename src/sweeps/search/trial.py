@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
-from sweeps.runs.metrics import measured_by, read_points
+from sweeps.runs.metrics import read_points
+from sweeps.training.objective import measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,9 +135,9 @@ def reports_of(paths: RunPaths, record: RunRecord, every: int | None) -> dict[in
     values: dict[int, float] = {}
     last_step = 0
     for point in read_points(paths.metrics):
-        last_step = max(last_step, point["step"])
-        if point["key"] == measured_by(record.objective) and math.isfinite(point["value"]):
-            values[-(-point["step"] // unit)] = point["value"]
+        last_step = max(last_step, point.step)
+        if point.key == measured_by(record.objective) and math.isfinite(point.value):
+            values[-(-point.step // unit)] = point.value
     return dict(_filled(values, until=last_step // unit))
 
 

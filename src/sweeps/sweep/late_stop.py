@@ -31,7 +31,7 @@ def end_stopped(trial: Trial, cell: Cell, record: RunRecord, sign: int) -> None:
     record.status, record.outcome, record.error = "FINISHED", "pruned", None
     record.objective_value = None if picked is None else epochs[picked]
     record.best_epoch, record.epochs_done = picked, last or 0
-    record.metrics = {point["key"]: point["value"] for point in points}
+    record.metrics = {point.key: point.value for point in points}
     record.ended_ms = max(now_ms(), record.started_ms)
     record.save(cell.paths)
     trial.state = "pruned"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweeps.analysis.sources import Sources
-from sweeps.runs.metrics import maximised
 from sweeps.search.space import bare
 from sweeps.search.trial import Trial
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from sweeps.config import Config

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.analysis.format import show
 from sweeps.analysis.ranking import rank
-from sweeps.runs.metrics import Mark, read_new
+from sweeps.runs.metrics import Mark, Point, read_new
 from sweeps.runs.record import RunRecord
 from sweeps.runs.results import Collection, result_of
 
@@ -68,9 +68,9 @@ class CellView:
             for point in points:
                 self._take(point)
 
-    def _take(self, point: dict[str, Any]) -> None:
-        self.values[point["key"]] = point["value"]
-        self.step = point["step"]
+    def _take(self, point: Point) -> None:
+        self.values[point.key] = point.value
+        self.step = point.step
         if self.first_step is None:
             self.first_step = self.step
         if self.record is not None and self.record.steps:

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from sweeps.launchers.channel import Reported
-from sweeps.runs.metrics import measured_by
 from sweeps.runs.record import RunRecord
+from sweeps.training.objective import measured_by
 
 if TYPE_CHECKING:
     from sweeps.config import Config

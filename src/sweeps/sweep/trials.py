@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from sweeps.files import lock_holder, locked
-from sweeps.runs.metrics import maximised
 from sweeps.runs.paths import SweepPaths
 from sweeps.search.trial import Trial, reports_of
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sweeps.files import read_json, replace_json
-from sweeps.runs.metrics import Mark, read_new
+from sweeps.runs.metrics import Mark, Point, read_new
 from sweeps.runs.paths import RunPaths, SweepPaths, range_tests
 from sweeps.runs.record import RunRecord, SweepRecord, dirty_word
 from sweeps.tracking.mlflow.tracker import PARENT_TAG, RANGE_TEST_TAG, SETTING
@@ -139,8 +139,8 @@ class Pusher:
         sent, found = self._sent(paths.mirror), read_json(paths.suggested_lr)
         if found is None or "run_id" not in sent or sent.get("suggested"):
             return
-        point = {"value": found["lr"], "step": found["steps"], "time_ms": found["time_ms"]}
-        self._store.log(sent["run_id"], points=[{"key": "suggested_lr", **point}])
+        point = Point("suggested_lr", found["steps"], found["lr"], found["time_ms"])
+        self._store.log(sent["run_id"], points=[point])
         replace_json(paths.mirror, {**sent, "suggested": True})
 
     def _push_run(self, paths: RunPaths, tags: dict[str, str]) -> None:
@@ -187,7 +187,7 @@ class Pusher:
             tags=tags,
             params={**record.params, **record.choices},
             points=[
-                {"key": f"{SETTING}{key}", "value": value, "step": 0, "time_ms": record.started_ms}
+                Point(f"{SETTING}{key}", 0, value, record.started_ms)
                 for key, value in record.numbers.items()
             ],
             start_ms=record.started_ms,
@@ -226,17 +226,15 @@ class Pusher:
         points = []
         if record.objective_value is not None:
             # The latest time is the one shown: a continued run has a better best than before.
-            best = {"key": f"best_{record.objective}", "value": record.objective_value}
-            points = [{**best, "step": 0, "time_ms": ended_ms}]
+            points.append(Point(f"best_{record.objective}", 0, record.objective_value, ended_ms))
         if record.start_loss is not None:
-            start = {"key": "start_loss", "value": record.start_loss}
-            points.append({**start, "step": 0, "time_ms": record.started_ms})
+            points.append(Point("start_loss", 0, record.start_loss, record.started_ms))
         self._store.log(run_id, points=points, tags=tags)
         self._store.end_run(run_id, record.status, ended_ms)
         replace_json(paths.mirror, {**sent, "closed": True, "ended_ms": record.ended_ms})
 
 
-def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[Point]:
     """Returns what sweeps are compared by: the best setting's mean, and how many runs ended how.
 
     `best_<objective>` is what the ranking wrote into sweep.json when the sweep ended. With one seed it
@@ -248,16 +246,14 @@ def _summary(sweep: SweepRecord, cells: Sequence[RunRecord]) -> list[dict[str, A
         values[f"best_{sweep.objective}"] = sweep.best_value
     # The latest time is the one shown: a sweep that was extended counts again.
     time_ms = sweep.ended_ms or sweep.started_ms
-    return [
-        {"key": key, "value": value, "step": 0, "time_ms": time_ms} for key, value in values.items()
-    ]
+    return [Point(key, 0, value, time_ms) for key, value in values.items()]
 
 
-def _measures(paths: SweepPaths, sweep: SweepRecord) -> list[dict[str, Any]]:
+def _measures(paths: SweepPaths, sweep: SweepRecord) -> list[Point]:
     """Returns what the report has measured, see `sweeps.reporting.measures`."""
     time_ms = sweep.ended_ms or sweep.started_ms
     found = (read_json(paths.measures) or {}).get("points", [])
-    return [{**point, "time_ms": time_ms} for point in found]
+    return [Point(p["key"], p["step"], p["value"], time_ms) for p in found]
 
 
 def _trial_tags(paths: RunPaths) -> dict[str, str]:

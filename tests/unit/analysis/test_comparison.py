@@ -227,7 +227,7 @@ def test_a_rate_that_was_stopped_early_is_not_called_too_small() -> None:
         ]
     ]
     for one in runs:
-        curves.points[one.key, "val_loss"] = [Point(i, 1 - i / 10, i) for i in range(3)]
+        curves.points[one.key, "val_loss"] = [Point("val_loss", i, 1 - i / 10, i) for i in range(3)]
     said = " ".join(answer(runs).lines)
     assert "of the best itself val_loss still fell" in said
     assert "too small" not in said
@@ -353,7 +353,9 @@ def test_a_rate_that_still_improves_is_too_small() -> None:
     for one in runs:
         last = 0.5 if one.settings["lr"] == "0.001" else 0.9
         losses = [1.0, 0.8, last]
-        curves.points[one.key, "val_loss"] = [Point(i, v, i) for i, v in enumerate(losses)]
+        curves.points[one.key, "val_loss"] = [
+            Point("val_loss", i, v, i) for i, v in enumerate(losses)
+        ]
     found = answer([dataclasses.replace(one, history=curves) for one in runs])
     said = "lr=0.001: val_loss still fell by 1 % or more at the end: too small, or train longer"
     assert said in found.lines[2]
@@ -552,7 +554,7 @@ def test_more_axes_bring_parallel_coordinates_and_importance() -> None:
 
 def test_a_pause_is_not_training() -> None:
     def at(*seconds: float) -> list[Point]:
-        return [Point(step, 0.5, round(s * 1000)) for step, s in enumerate(seconds)]
+        return [Point("val_loss", step, 0.5, round(s * 1000)) for step, s in enumerate(seconds)]
 
     def clock(points: list[Point], **given: Any) -> list[float]:
         return training_seconds(run(0.5, **given), points)

@@ -55,7 +55,7 @@ class Curves:
             return {}
         return {
             key: [
-                Point(epoch * STEPS, value, epoch * 1000)
+                Point(metric, epoch * STEPS, value, epoch * 1000)
                 for epoch, value in enumerate(self.values[key], start=1)
             ]
             for key in keys

@@ -165,7 +165,7 @@ class StoreHistory:
 
         store: Any = _get_store(self._uri)  # type: ignore[no-untyped-call]
         rows = store.get_metric_history_bulk(ids, metric, POINTS_PER_HISTORY)
-        return [(row.run_id, Point(row.step, row.value, row.timestamp)) for row in rows]
+        return [(row.run_id, Point(metric, row.step, row.value, row.timestamp)) for row in rows]
 
     def _ask_server(self, ids: list[str], metric: str) -> list[tuple[str, Point]]:
         from mlflow.tracking._tracking_service.utils import _get_store
@@ -181,7 +181,10 @@ class StoreHistory:
         )
         rows = json.loads(verify_rest_response(response, endpoint).text).get("metrics", [])
         return [
-            (row["run_id"], Point(int(row["step"]), float(row["value"]), int(row["timestamp"])))
+            (
+                row["run_id"],
+                Point(metric, int(row["step"]), float(row["value"]), int(row["timestamp"])),
+            )
             for row in rows
         ]
 

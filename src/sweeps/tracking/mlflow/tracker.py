@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from sweeps.runs.metrics import Point
+
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class Store:
         name: str,
         tags: dict[str, str],
         params: dict[str, Any],
-        points: Sequence[dict[str, Any]] = (),
+        points: Sequence[Point] = (),
         start_ms: int,
     ) -> str:
         """Returns the id of the run with a key, making it where there is none.
@@ -119,7 +121,7 @@ class Store:
         self,
         run_id: str,
         *,
-        points: Sequence[dict[str, Any]] = (),
+        points: Sequence[Point] = (),
         params: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
@@ -133,7 +135,7 @@ class Store:
         """
         from mlflow.entities import Metric, Param, RunTag
 
-        metrics = [Metric(p["key"], p["value"], p["time_ms"], p["step"]) for p in points]
+        metrics = [Metric(p.key, p.value, p.time_ms, p.step) for p in points]
         words = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in (params or {}).items()]
         labels = [RunTag(key, value) for key, value in (tags or {}).items()]
         while metrics or words or labels:

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING
 
 from sweeps.config.identity import key_of
-from sweeps.runs.metrics import maximised
 from sweeps.tracking.mlflow.tracker import SETTING
+from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
