@@ -21,7 +21,7 @@ from sweeps.seeding import derive
 from sweeps.training.determinism import find_device, set_determinism
 from sweeps.training.objective import measured_by
 from sweeps.training.schedules import Schedule
-from sweeps.training.trainer import Trainer
+from sweeps.training.trainer import Parts, Trainer, TrainerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
     _of_kind(torch.optim.Optimizer, "optimizer", optimizer)
     train, val, test = _batches(config, dataset, device)
     _probe(config, model, loss, test)
-    trainer = Trainer(
+    parts = Parts(
         model=model,
         loss=loss,
         optimizer=optimizer,
@@ -68,6 +68,9 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         train=train,
         val=val,
         test=test,
+        compiled=_compiled(model) if config.compile else None,
+    )
+    settings = TrainerSettings(
         epochs=config.epochs,
         objective=measured_by(config.objective),
         pick=config.pick,
@@ -76,9 +79,8 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         seed=config.seed,
         device=device,
         bf16=config.precision == "bf16",
-        compiled=_compiled(model) if config.compile else None,
     )
-    return trainer, dataset
+    return Trainer(parts, settings), dataset
 
 
 def load_dataset(config: Config) -> Dataset:

@@ -11,11 +11,14 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import torch
 
 
 LIMIT_S = 20
@@ -40,6 +43,49 @@ PLAIN = (
     "-O/dev/null",
 )
 """What settings such as diff.external, diff.noprefix or color.ui would make of a diff otherwise."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a run is made with besides its config and its data.
+
+    Attributes:
+        code: Hash of the source that trains, see `code_digest`.
+        git: Commit, branch and dirty flag, see `capture_git`.
+        diff: Its uncommitted changes as a patch.
+        environment: Versions, see `capture_environment`.
+        numerics: The device's name and torch's switches that decide bits.
+        device: Such as 'cuda:0'.
+        threads: CPU threads; bits depend on them.
+    """
+
+    code: str
+    git: dict[str, Any]
+    diff: bytes
+    environment: dict[str, Any]
+    numerics: dict[str, Any]
+    device: str
+    threads: int
+
+
+def capture_provenance(targets: Sequence[str], device: torch.device) -> Provenance:
+    """Returns what a run of some classes is made with here and now, once they are imported."""
+    import torch
+
+    from sweeps.training.determinism import describe_numerics
+
+    if own_modules(targets):  # they are imported now, not with the fork server
+        capture_git.cache_clear()
+    git, diff = capture_git(Path.cwd())
+    return Provenance(
+        code=code_digest(targets),
+        git=git,
+        diff=diff,
+        environment=capture_environment(),
+        numerics=describe_numerics(device),
+        device=str(device),
+        threads=torch.get_num_threads(),
+    )
 
 
 @functools.cache
