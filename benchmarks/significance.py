@@ -157,7 +157,7 @@ def _named(sweep: NDArray[np.float64]) -> list[bool]:
         statistic = mean / deviation * np.sqrt(sweep.shape[1])
     p = np.sort(np.where(mean == 0, 1, 2 * stats.t.sf(statistic, sweep.shape[1] - 1)))
     holm = p * np.arange(len(p), 0, -1) < 1 - LEVEL
-    return np.logical_and.accumulate(holm).tolist()
+    return [bool(value) for value in np.logical_and.accumulate(holm)]
 
 
 def _is_clear(sweep: NDArray[np.float64], best: int, other: int) -> bool:

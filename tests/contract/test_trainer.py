@@ -33,7 +33,7 @@ def shipped(*, lr: float = 0.1, objective: str = "val_accuracy", validate: bool 
     images = {"channels": 1, "image_size": 4, "classes": 10, "noise": 1.0}
     source = synthetic(samples=88, test_samples=20, **images)  # type: ignore[arg-type]
     fraction = 0.1 if validate else 0.0
-    data = prepare(source, val_fraction=fraction, val_split=None, limit=80, seed=0)
+    data = prepare(source, val_fraction=fraction, val_split="random", limit=80, seed=0)
 
     def batches(split: object) -> Batches:
         chosen = {"batch_size": 16, "mean": None, "std": None, "crop": 1, "flip": True}

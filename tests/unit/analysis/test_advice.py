@@ -23,7 +23,7 @@ class Losses:
 
     def load(self, keys: Sequence[str], metric: str) -> dict[str, list[Point]]:
         assert metric == "val_loss"
-        return {k: [Point(i, v, i) for i, v in enumerate(self.of.get(k, ()))] for k in keys}
+        return {k: [Point(metric, i, v, i) for i, v in enumerate(self.of.get(k, ()))] for k in keys}
 
 
 def runs(values: Sequence[float | None], **chosen: Any) -> list[RunResult]:
