@@ -18,6 +18,7 @@ import time
 import uuid
 from pathlib import Path
 
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
 
@@ -79,7 +80,7 @@ def make_folders(folder: Path, runs: int, points: int) -> list[RunRecord]:
             status="FINISHED",
             objective="val_accuracy",
             started_ms=START_MS,
-            outcome="finished",
+            outcome=Outcome.FINISHED,
             objective_value=best,
             best_epoch=points,
             epochs_done=points,

@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING, Any
 
 from arms import child, link_images, parser_of
 
+from sweeps.runs.outcome import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -287,7 +289,7 @@ def play(cell: Cell, pace: float, report: Callable[[Cell, Reported], Decision]) 
         started_ms=0,
         epochs=EPOCHS,
         steps=10 * EPOCHS,
-        outcome="finished",
+        outcome=Outcome.FINISHED,
     )
     known = cell.load()
     epoch = known.epochs_done if known else 0
@@ -298,7 +300,7 @@ def play(cell: Cell, pace: float, report: Callable[[Cell, Reported], Decision]) 
             point = {"key": "val_accuracy", "value": value, "step": 10 * epoch, "time_ms": 0}
             file.write(f"{json.dumps(point)}\n")
             if epoch < EPOCHS and report(cell, Reported(epoch, EPOCHS, value)) == "stop":
-                record.outcome = "pruned"
+                record.outcome = Outcome.PRUNED
     record.objective_value, record.epochs_done = pace * epoch / EPOCHS, epoch
     record.save(cell.paths)
 

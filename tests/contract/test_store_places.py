@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from sweeps.analysis.sources import Sources
 from sweeps.config import TrackingConfig
 from sweeps.errors import TrackingUnavailableError
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
 from sweeps.tracking import Mirror, tracking_uri
@@ -57,7 +58,7 @@ def send(output_dir: Path, key: str, **tracking: Any) -> Mirror:
         key=key, identity="f" * 64, name=key, status="RUNNING", objective="val_loss", started_ms=1
     )
     record.save(RunPaths(folder))
-    record.status, record.outcome, record.ended_ms = "FINISHED", "finished", 2
+    record.status, record.outcome, record.ended_ms = "FINISHED", Outcome.FINISHED, 2
     record.save(RunPaths(folder))
     return send_again(output_dir, folder, **tracking)
 

@@ -11,6 +11,7 @@ from hydra.types import HydraContext, RunMode
 
 from sweeps.config.parse import search_settings
 from sweeps.launchers.channel import Reported
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord
 from sweeps.search.parse_space import parse_space
 from sweeps.sweep.cell import Cell, Composition, compose_cells
@@ -89,7 +90,7 @@ def train(strategy: Strategy, cell: Cell) -> None:
         started_ms=0,
         epochs=EPOCHS,
         steps=10 * EPOCHS,
-        outcome="finished",
+        outcome=Outcome.FINISHED,
     )
     cell.folder.mkdir(parents=True, exist_ok=True)
     with cell.paths.metrics.open("w") as file:
@@ -101,7 +102,7 @@ def train(strategy: Strategy, cell: Cell) -> None:
                 decision = strategy.report(cell, Reported(epoch, EPOCHS, value))
                 assert decision in ("continue", "stop")
                 if decision == "stop":
-                    record.outcome = "pruned"
+                    record.outcome = Outcome.PRUNED
                     break
     record.save(cell.paths)
     cell.load()
@@ -184,7 +185,7 @@ def drive_unheard(strategy: Strategy) -> list[Cell]:
             started_ms=0,
             epochs=EPOCHS,
             steps=10 * EPOCHS,
-            outcome="finished",
+            outcome=Outcome.FINISHED,
             objective_value=cell.config.lr,
         ).save(cell.paths)
         cell.load()

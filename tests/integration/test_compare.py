@@ -22,6 +22,7 @@ from sweeps.config import Config
 from sweeps.errors import TrackingUnavailableError
 from sweeps.files import replace_json
 from sweeps.reproduction.publish import Place, mirrored
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
 from sweeps.runs.results import curves, read_folder
@@ -68,7 +69,7 @@ def make_run(paths: RunPaths, lr: str, seed: int, value: float) -> None:
         status="FINISHED",
         objective="val_accuracy",
         started_ms=0,
-        outcome="finished",
+        outcome=Outcome.FINISHED,
         objective_value=value,
         best_epoch=3,
         epochs_done=3,
@@ -287,7 +288,7 @@ def test_a_server_says_what_the_folders_say(
     pruned = RunPaths(folder / "lr=0.001,seed=0")
     record = RunRecord.load(pruned)
     assert record is not None
-    dataclasses.replace(record, outcome="pruned", epochs_done=1).save(pruned)
+    dataclasses.replace(record, outcome=Outcome.PRUNED, epochs_done=1).save(pruned)
     want = json.loads(run_compare(capsys, "study", "--json")[1])
     lines = want["answers"][0]["lines"]
     assert "1 of 9 was stopped early by the search and is not ranked." in lines

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from sweeps import compare
 from sweeps.analysis.report import write_report
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
 from sweeps.runs.results import read_folder
@@ -49,7 +50,7 @@ def make_run(sweep: Path, data: str, optimizer: str, lr: str, curve: list[float]
         status="FINISHED",
         objective="val_accuracy",
         started_ms=0,
-        outcome="finished",
+        outcome=Outcome.FINISHED,
         objective_value=max(curve),
         best_epoch=3,
         epochs_done=3,

@@ -11,6 +11,7 @@ from sweeps.analysis.cautions import cautions
 from sweeps.analysis.format import show, show_behind, show_estimate, show_gap, show_p
 from sweeps.analysis.sensitivity import Ladder, improving
 from sweeps.config.identity import key_of
+from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ def _answer(part: Part, comparison: Comparison) -> Answer:
             at_the_edge = "; ".join(ladder.edge_in_words() for ladder in edges)
             lines.append(f"On the edge of the grid: {at_the_edge}.")
             commands = [c for ladder in edges for c in _beyond(ladder, comparison)]
-    if best.count("finished") in FEW_SEEDS and not equal:
+    if best.count(Outcome.FINISHED) in FEW_SEEDS and not equal:
         commands += _more_seeds(comparison, best)
     return Answer(about, (*lines, *_failures(part))[:8], tuple(commands))
 
@@ -96,9 +97,9 @@ def _nothing(part: Part) -> str:
     if not part.objective:
         return f"These {len(runs)} runs have logged no metric to rank by ({counts})."
     hint = ""
-    if all(run.outcome == "diverged" for run in runs):
+    if all(run.outcome == Outcome.DIVERGED for run in runs):
         hint = " Every rate was too large, or the data or the model is broken: try smaller values."
-    if any(run.outcome == "pruned" for run in runs):
+    if any(run.outcome == Outcome.PRUNED for run in runs):
         return f"No run that could be ranked came to its end: {counts}."
     return f"No run has a {part.objective} to rank by yet: {counts}.{hint}"
 
@@ -165,7 +166,7 @@ def _verdict(part: Part, best: Setting) -> str:
 def _alone(part: Part) -> str:
     if len(part.settings) == 1:
         return "There is one setting only, so nothing to compare it with."
-    if any(setting.count("pruned") for setting in part.settings):
+    if any(setting.count(Outcome.PRUNED) for setting in part.settings):
         return "No other setting was trained to its end, so there is nothing to compare it with."
     return "No other setting has finished without divergence, so nothing can be compared yet."
 
@@ -216,7 +217,7 @@ def _unequal_seeds(part: Part) -> list[str]:
 
 def _pruned(part: Part) -> list[str]:
     runs = part.runs
-    pruned = sum(run.outcome == "pruned" for run in runs)
+    pruned = sum(run.outcome == Outcome.PRUNED for run in runs)
     if not pruned:
         return []
     verb = "was" if pruned == 1 else "were"
@@ -225,7 +226,7 @@ def _pruned(part: Part) -> list[str]:
 
 
 def _failures(part: Part) -> list[str]:
-    failed = [run for run in part.runs if run.outcome == "failed"]
+    failed = [run for run in part.runs if run.outcome == Outcome.FAILED]
     if not failed:
         return []
     return [

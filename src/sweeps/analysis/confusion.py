@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def confusion_of(setting: Setting) -> Confusion | None:
     names: tuple[str, ...] = ()
     found = []
     for run in setting.runs:
-        classes = _predictions(run.folder) if run.outcome == "finished" and run.folder else None
+        classes = (
+            _predictions(run.folder) if run.outcome == Outcome.FINISHED and run.folder else None
+        )
         if classes is not None:
             found.append(classes)
             names = run.classes or names

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def trial_values(contender: Contender, objective: str, untrained: float | None) 
         worst = 0.0 if maximised(objective) else math.inf
     found = []
     for setting in contender.settings:
-        if setting.count("diverged"):
+        if setting.count(Outcome.DIVERGED):
             found.append(worst)
-        elif setting.result is not None and setting.count("finished", "pruned"):
+        elif setting.result is not None and setting.count(Outcome.FINISHED, Outcome.PRUNED):
             found.append(setting.result.mean)
     return found
 

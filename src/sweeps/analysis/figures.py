@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.analysis.axes import ABSENT, in_order, number, numbers
 from sweeps.analysis.training_time import training_seconds
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import curves
 from sweeps.training.objective import measured_by
 
@@ -110,7 +111,7 @@ def _against_axis(part: Part) -> Figure | None:
     _scale(panel, sorted(ticks))
     panel.set_xlabel(axis)
     panel.set_ylabel(part.objective)
-    if any(s.count("diverged") for s in part.settings):
+    if any(s.count(Outcome.DIVERGED) for s in part.settings):
         panel.plot([], [], "x", color=INK, markersize=8, label="a seed diverged")
     if _pruned(part):
         panel.plot([], [], "o", **HOLLOW, color=INK, label="stopped early, its best so far")
@@ -124,9 +125,11 @@ def _draw_line(
     panel: Axes, part: Part, settings: Sequence[Setting], *, place: int, name: str
 ) -> None:
     axis = part.numeric_axis or ""
-    found = [(s, s.result) for s in settings if s.result is not None and not s.count("diverged")]
-    whole = [(s, r) for s, r in found if not s.count("pruned")]
-    pruned = [(s, r) for s, r in found if s.count("pruned")]
+    found = [
+        (s, s.result) for s in settings if s.result is not None and not s.count(Outcome.DIVERGED)
+    ]
+    whole = [(s, r) for s, r in found if not s.count(Outcome.PRUNED)]
+    pruned = [(s, r) for s, r in found if s.count(Outcome.PRUNED)]
     x = [_float(s.settings[axis]) for s, _ in whole]
     colour = COLOURS[place % len(COLOURS)]
     panel.plot(x, [r.mean for _, r in whole], **_look(place), label=name)
@@ -139,7 +142,7 @@ def _draw_line(
         **HOLLOW,
         color=colour,
     )
-    diverged = [s for s in settings if s.count("diverged")]
+    diverged = [s for s in settings if s.count(Outcome.DIVERGED)]
     # At the worse edge, beside each other where two lines diverge at one value.
     height = (0.02 if part.sign > 0 else 0.98) + part.sign * 0.05 * place
     panel.plot(
@@ -183,7 +186,7 @@ def _heat_map(part: Part) -> Figure | None:
 
 
 def _cell(setting: Setting | None) -> float:
-    if setting is None or setting.result is None or setting.count("diverged", "pruned"):
+    if setting is None or setting.result is None or setting.count(Outcome.DIVERGED, Outcome.PRUNED):
         return float("nan")
     return setting.result.mean
 
@@ -193,7 +196,7 @@ def _cell_text(setting: Setting | None, image: Any) -> tuple[str, str]:
         return "", INK
     value = _cell(setting)
     if not is_finite(value):
-        marks = {"diverged": CROSS, "pruned": "pruned"}
+        marks = {Outcome.DIVERGED: CROSS, Outcome.PRUNED: "pruned"}
         return next((mark for what, mark in marks.items() if setting.count(what)), "-"), INK
     red, green, blue, _ = image.cmap(image.norm(value))
     light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
@@ -388,7 +391,7 @@ def _best_settings(part: Part) -> list[Setting]:
 
 def _trained(part: Part) -> list[Setting]:
     """Returns the settings of which none was stopped early: half a run is no result."""
-    return [setting for setting in part.settings if not setting.count("pruned")]
+    return [setting for setting in part.settings if not setting.count(Outcome.PRUNED)]
 
 
 def _pruned(part: Part) -> bool:

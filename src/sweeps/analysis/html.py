@@ -12,6 +12,7 @@ from sweeps.analysis.answer import answers
 from sweeps.analysis.axes import differing, in_order
 from sweeps.analysis.format import show
 from sweeps.analysis.tables import table
+from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ def _run_row(run: RunResult, part: Part, beside: Path, server: str) -> dict[str,
     elif server and run.run_id:
         link = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     cells = [
-        show(run.value if run.outcome != "diverged" else None),
+        show(run.value if run.outcome != Outcome.DIVERGED else None),
         str(run.best_epoch or "-"),
         show(run.metrics.get(part.test_metric)),
         f"{run.seconds:.1f}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import number
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def _mean_loss(setting: Setting, metric: str, start: float) -> float | None:
     losses = []
     for run in setting.runs:
         loss = run.metrics.get(metric)
-        if run.outcome == "diverged":
+        if run.outcome == Outcome.DIVERGED:
             losses.append(start)
-        elif run.outcome == "finished" and loss is not None:
+        elif run.outcome == Outcome.FINISHED and loss is not None:
             losses.append(min(loss, start) if is_finite(loss) else start)
     return statistics.fmean(losses) if losses else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import SEED
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,7 @@ def values_by_seed(setting: Setting, metric: str) -> dict[str, float]:
     return {
         run.settings.get(SEED, run.key): run.metrics[metric]
         for run in setting.runs
-        if run.outcome == "finished" and is_finite(run.metrics.get(metric))
+        if run.outcome == Outcome.FINISHED and is_finite(run.metrics.get(metric))
     }
 
 

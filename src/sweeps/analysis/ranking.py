@@ -14,6 +14,7 @@ from sweeps.analysis.axes import ABSENT, SEED, find_axes, in_order, label, numbe
 from sweeps.analysis.chosen_best import BestTest, compare_with_best
 from sweeps.analysis.statistics import Estimate, estimate, measured_on, resolution
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Setting:
         """Whether it may win: it has finished values, and no seed diverged or was pruned."""
         return (
             self.result is not None
-            and not self.count("diverged", "pruned")
-            and bool(self.count("finished"))
+            and not self.count(Outcome.DIVERGED, Outcome.PRUNED)
+            and bool(self.count(Outcome.FINISHED))
         )
 
     @property
@@ -218,7 +219,7 @@ def rank(collection: Collection) -> Comparison:
 
 def _first_to_name(ranked: Sequence[Setting]) -> Setting | None:
     """Returns the first setting with a result; half a run never stands for a whole one."""
-    return next((s for s in ranked if s.result is not None and not s.count("pruned")), None)
+    return next((s for s in ranked if s.result is not None and not s.count(Outcome.PRUNED)), None)
 
 
 def test_metric(objective: str) -> str:
@@ -232,9 +233,7 @@ def _without_copies(runs: Sequence[RunResult]) -> tuple[list[RunResult], list[Ru
     for run in runs:
         by_identity[run.identity or f"key {run.key}"].append(run)
     kept = [
-        max(
-            same, key=lambda run: (run.outcome in ("finished", "diverged"), run.started_ms, run.key)
-        )
+        max(same, key=lambda run: (run.outcome.is_whole, run.started_ms, run.key))
         for same in by_identity.values()
     ]
     counted = set(map(id, kept))
@@ -287,12 +286,14 @@ def _why_apart(parts: Sequence[Part], apart: Sequence[str]) -> list[str]:
 def _progress(runs: Sequence[RunResult], collection: Collection) -> list[str]:
     counts = Counter(run.outcome for run in runs)
     notices = []
-    if counts["running"]:
+    if counts[Outcome.RUNNING]:
         notices.append(
-            f"Still running: {counts['running']} of {_runs(len(runs))}; this is what there is so far."
+            f"Still running: {counts[Outcome.RUNNING]} of {_runs(len(runs))}; this is what there is so far."
         )
-    if counts["interrupted"]:
-        notices.append(f"Interrupted: {_runs(counts['interrupted'])}; the same command continues.")
+    if counts[Outcome.INTERRUPTED]:
+        notices.append(
+            f"Interrupted: {_runs(counts[Outcome.INTERRUPTED])}; the same command continues."
+        )
     folders = Counter(run.sweep for run in collection.runs)
     for sweep in collection.sweeps:
         missing = sweep.cells - folders[sweep.name]
@@ -318,8 +319,10 @@ def _setting(runs: Sequence[RunResult], axes: Sequence[str]) -> Setting:
         runs, key=lambda r: (in_order_key(r.settings.get(SEED, "")), r.started_ms, r.key)
     )
     done = _finished(ordered)
-    shown = done or [run for run in ordered if run.outcome != "failed" and is_finite(run.value)]
-    if not done and any(run.outcome == "diverged" for run in ordered):
+    shown = done or [
+        run for run in ordered if run.outcome != Outcome.FAILED and is_finite(run.value)
+    ]
+    if not done and any(run.outcome == Outcome.DIVERGED for run in ordered):
         shown = []  # the best epoch before a divergence is no result
     values: dict[str, float] = {}
     for run in shown:
@@ -339,7 +342,7 @@ def _setting(runs: Sequence[RunResult], axes: Sequence[str]) -> Setting:
 
 
 def _finished(runs: Sequence[RunResult]) -> list[RunResult]:
-    return [run for run in runs if run.outcome == "finished" and is_finite(run.value)]
+    return [run for run in runs if run.outcome == Outcome.FINISHED and is_finite(run.value)]
 
 
 def _value(run: RunResult) -> float:
@@ -364,13 +367,13 @@ def _place(setting: Setting, sign: int, *, repeated: bool) -> tuple[int, float, 
     Where some are repeated, one seed alone is no mean: it comes after them, however lucky.
     """
     if setting.result is None:
-        return (5 if setting.count("diverged") else 6, 0.0, setting.label)
+        return (5 if setting.count(Outcome.DIVERGED) else 6, 0.0, setting.label)
     if setting.whole:
         rank = int(repeated and setting.result.n == 1)
-    elif setting.count("diverged"):
+    elif setting.count(Outcome.DIVERGED):
         rank = 4
     else:
-        rank = 3 if setting.count("pruned") else 2
+        rank = 3 if setting.count(Outcome.PRUNED) else 2
     return (rank, -sign * setting.result.mean, setting.label)
 
 

@@ -13,6 +13,7 @@ from sweeps.analysis.format import show
 from sweeps.analysis.tables import places
 from sweeps.config.identity import labels_of
 from sweeps.errors import sentence
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Block:
             [
                 row.place,
                 row.label,
-                show(row.run.value if row.run.outcome == "finished" else None),
+                show(row.run.value if row.run.outcome == Outcome.FINISHED else None),
                 str(row.run.best_epoch or "-"),
                 show(row.run.metrics.get(self.beside)),
                 f"{row.run.seconds:.1f}",
@@ -126,7 +127,7 @@ def terminal_table(comparison: Comparison, only: Collection[Path] | None = None)
     for block in blocks(comparison, only):
         lines += ["", f"{forms.visible(block.about)}:"] if block.about else []
         lines += forms.terminal_lines(block.titles, block.texts, left=left)
-        lines += [_failure(row.run) for row in block.rows if row.run.outcome == "failed"]
+        lines += [_failure(row.run) for row in block.rows if row.run.outcome == Outcome.FAILED]
     return "\n".join(lines).lstrip("\n")
 
 

@@ -13,6 +13,7 @@ from sweeps.analysis.next_values import next_values
 from sweeps.analysis.ranking import against_first
 from sweeps.config.identity import key_of
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import curves
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Ladder:
         if self.axis != "lr":
             return [self.best]
         small = self.rungs[: self.rungs.index(self.best) + 1]
-        return [rung for rung in small if not rung.count("pruned")]  # never trained to their end
+        # What was pruned was never trained to its end.
+        return [rung for rung in small if not rung.count(Outcome.PRUNED)]
 
     def in_words(self, still: dict[str, bool]) -> str:
         """Returns a sentence on the best value, how wide its range is, and what lies outside."""
@@ -176,7 +178,7 @@ class Ladder:
         return self.rungs[low : high + 1]
 
     def _diverged(self) -> list[str]:
-        broken = [s for s in self._all if s.count("diverged")]
+        broken = [s for s in self._all if s.count(Outcome.DIVERGED)]
         largest = max((self._value(s) for s in self._all if s.whole), default=-math.inf)
         above = [s for s in broken if self._value(s) > largest]
         below = [s for s in broken if s not in above]
@@ -193,7 +195,7 @@ class Ladder:
         if not broken:
             return []
         runs = [run for s in broken for run in s.runs]
-        count = sum(run.outcome == "diverged" for run in runs)
+        count = sum(run.outcome == Outcome.DIVERGED for run in runs)
         values = ", ".join(in_order(s.settings[self.axis] for s in broken))
         return [f"{self.axis}={values} diverged ({count} of {len(runs)} runs){reason}"]
 
@@ -226,7 +228,7 @@ def improving(settings: Iterable[Setting], objective: str) -> dict[str, bool]:
     finished = [
         run
         for setting in settings
-        for run in [r for r in setting.runs if r.outcome == "finished"][:CURVES_A_SETTING]
+        for run in [r for r in setting.runs if r.outcome == Outcome.FINISHED][:CURVES_A_SETTING]
     ]
     found = curves(finished, _loss(objective))
     return {

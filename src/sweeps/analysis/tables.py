@@ -19,6 +19,7 @@ from sweeps.analysis.format import (
     visible,
 )
 from sweeps.runs.metrics import is_finite
+from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,9 @@ CHART_WIDTH = 24
 def outcomes(setting: Setting) -> str:
     """Returns how the runs of a setting ended, such as '2 finished, 1 diverged'."""
     counts = Counter(run.ending for run in setting.runs)
-    if set(counts) == {"finished"} or (len(setting.runs) == 1 and setting.count("pruned")):
+    if set(counts) == {Outcome.FINISHED} or (
+        len(setting.runs) == 1 and setting.count(Outcome.PRUNED)
+    ):
         return next(iter(counts))
     return ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
 
@@ -152,7 +155,7 @@ _NUMBERS = (
 )
 _WORDS = (1, 3, 6, 7, 8)
 """Columns on a terminal that hold words or a chart."""
-_COUNTED = ("finished", "diverged", "pruned", "failed")
+_COUNTED = (Outcome.FINISHED, Outcome.DIVERGED, Outcome.PRUNED, Outcome.FAILED)
 
 
 def _records(comparison: Comparison) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sweeps.analysis.axes import number
 from sweeps.analysis.training_time import training_seconds
 from sweeps.errors import BadInputError
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import curves
 from sweeps.training.objective import maximised
 
@@ -115,7 +116,7 @@ def times_by_run(runs: Iterable[RunResult], target: Target) -> dict[str, Reached
     times = {}
     for run in runs:
         reached = _first(run, found.get(run.key, []), target, lengths.get(_batches(run)))
-        if reached is not MISSED or run.outcome in ("finished", "diverged", "pruned"):
+        if reached is not MISSED or run.outcome.is_well:
             times[run.key] = reached
     return times
 
@@ -143,7 +144,7 @@ def _epoch_lengths(
     return {
         _batches(run): found[run.key][-1].step / run.epochs_done
         for run in runs
-        if run.outcome == "finished" and run.epochs_done and run.key in found
+        if run.outcome == Outcome.FINISHED and run.epochs_done and run.key in found
     }
 
 

@@ -26,7 +26,7 @@ def training_seconds(run: RunResult, points: Sequence[Point]) -> list[float]:
     """
     times = [run.started_ms, *(point.time_ms for point in points)]
     intervals = [(after - before) / 1000 for before, after in itertools.pairwise(times)]
-    over = run.outcome in ("finished", "diverged", "pruned")
+    over = run.outcome.is_well
     paused = max(sum(intervals) - run.seconds, 0.0) if over and run.seconds else 0.0
     middle = statistics.median_low(intervals)
     for place in sorted(range(len(intervals)), key=lambda place: -intervals[place]):

@@ -66,7 +66,7 @@ class Original:
     @property
     def complete(self) -> bool:
         """Whether it ran to its end; else only the recorded part can be compared."""
-        return self.record.outcome in ("finished", "diverged")
+        return self.record.outcome is not None and self.record.outcome.is_whole
 
 
 def load_original(word: str, *, best: bool, output_dir: Path, uri: str) -> Original:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from sweeps.runs.outcome import Outcome
+
 if TYPE_CHECKING:
     from sweeps.reproduction.original import Points
     from sweeps.training.trainer import Report
@@ -105,7 +107,7 @@ class Proof:
         self._last_step = 0
         self._stopped_by: str | None = None
 
-    def see(self, report: Report) -> str | None:
+    def see(self, report: Report) -> Outcome | None:
         """Compares what one report brings; returns 'stopped' where the repeat can end here."""
         self._last_step = report.step
         for key, value in report.metrics.items():
@@ -116,7 +118,7 @@ class Proof:
             self._stopped_by = "epochs"
         elif not self._complete and not self._waiting:
             self._stopped_by = "end of the record"
-        return "stopped" if self._stopped_by else None
+        return Outcome.STOPPED if self._stopped_by else None
 
     def verdict(self, *, weights: bool | None) -> Verdict:
         """Returns the verdict once the repeat has ended.

@@ -12,6 +12,7 @@ from sweeps.runs.record import RunRecord, now_ms
 
 if TYPE_CHECKING:
     from sweeps.data import Dataset
+    from sweeps.runs.outcome import Outcome
     from sweeps.runs.provenance import Provenance
     from sweeps.runs.runner import RunRequest
     from sweeps.training.trainer import Training
@@ -51,21 +52,21 @@ def begin_record(
     )
 
 
-def end_record(record: RunRecord, training: Training, outcome: str, error: str | None) -> None:
+def end_record(record: RunRecord, training: Training, outcome: Outcome, error: str | None) -> None:
     """Writes into a record how its run has ended and what its best epoch was."""
     from sweeps.training.determinism import weights_digest
 
     state = training.state
     record.outcome = outcome
     record.error = error
-    record.status = {"interrupted": "KILLED", "failed": "FAILED"}.get(outcome, "FINISHED")
+    record.status = outcome.status
     record.objective_value = state.best_value
     record.best_epoch = state.best_epoch
     record.epochs_done = state.epoch
     if state.start_loss is not None and math.isfinite(state.start_loss):
         record.start_loss = state.start_loss
     record.metrics |= state.best_metrics
-    if outcome in ("finished", "diverged"):
+    if outcome.is_whole:
         record.weights_digest = weights_digest(training.capture().model)
     record.ended_ms = max(now_ms(), record.started_ms)
 

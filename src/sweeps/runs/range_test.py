@@ -23,6 +23,7 @@ from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
 from sweeps.runs.metrics import read_metric
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, range_test_paths
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.runs.runner import RunRequest, run
@@ -106,7 +107,8 @@ def run_range_test(request: RunRequest) -> Suggestion:
     """
     paths = RunPaths(request.folder)
     record = RunRecord.load(paths)
-    if record is None or record.outcome not in ("stopped", "diverged", "finished"):
+    outcome = record.outcome if record else None
+    if record is None or not (outcome and (outcome.is_whole or outcome is Outcome.STOPPED)):
         record = run(request, observe=_until_it_explodes(paths))
     curve, started = _read_curve(paths), time.monotonic()
     momentum = request.config.optimizer.arguments.get("momentum", 0.0)
@@ -194,12 +196,12 @@ def _until_it_explodes(paths: RunPaths) -> Observer:
     """Returns an observer that ends a range test at its last step, or when its loss explodes."""
     losses = {point.step: point.value for point in read_metric(paths.metrics, "train_loss")}
 
-    def observe(report: Report) -> str | None:
+    def observe(report: Report) -> Outcome | None:
         if "train_loss" in report.metrics:
             losses[report.step] = report.metrics["train_loss"]
         # What an earlier part has written after its checkpoint is trained again.
         seen = [loss for step, loss in losses.items() if step <= report.step]
-        return "stopped" if report.step >= STEPS or exploded(seen) else None
+        return Outcome.STOPPED if report.step >= STEPS or exploded(seen) else None
 
     return observe
 

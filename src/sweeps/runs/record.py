@@ -13,6 +13,7 @@ from sweeps.config.identity import key_of
 from sweeps.config.schema import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
+from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ class RunRecord:
     status: str
     objective: str
     started_ms: int
-    outcome: str | None = None
+    outcome: Outcome | None = None
     objective_value: float | None = None
     best_epoch: int | None = None
     epochs_done: int = 0
@@ -113,11 +114,11 @@ class RunRecord:
         return None if fields is None else cls(**fields)
 
 
-def ending(outcome: str, epochs_done: int, epochs: int) -> str:
+def ending(outcome: Outcome | None, epochs_done: int, epochs: int) -> str:
     """Returns how a run ended in words; of a pruned one also how far it had come."""
-    if outcome == "pruned" and epochs_done and epochs:
+    if outcome == Outcome.PRUNED and epochs_done and epochs:
         return f"pruned at epoch {epochs_done} of {epochs}"
-    return outcome
+    return outcome or "unfinished"
 
 
 @dataclass
@@ -208,4 +209,12 @@ def _from_json(path: Path) -> dict[str, Any] | None:
         fields["metrics"] = {key: float(value) for key, value in fields["metrics"].items()}
     if isinstance(fields.get("objective_value"), str):
         fields["objective_value"] = float(fields["objective_value"])
+    if fields.get("outcome") is not None:
+        fields["outcome"] = _outcome(fields["outcome"], path)
     return fields
+
+
+def _outcome(word: object, path: Path) -> Outcome:
+    if word not in set(Outcome):
+        raise BadInputError(f"{path} has the outcome {word!r}; it is none of {', '.join(Outcome)}.")
+    return Outcome(str(word))

@@ -10,6 +10,7 @@ from sweeps.config.schema import BEFORE
 from sweeps.errors import BadInputError
 from sweeps.files import lock_holder, read_json
 from sweeps.runs.metrics import is_finite, read_metric
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord, dirty_word, ending
 from sweeps.training.objective import maximised, measured_by
@@ -64,7 +65,7 @@ class RunResult:
     key: str
     name: str
     objective: str
-    outcome: str
+    outcome: Outcome
     started_ms: int
     history: History = field(repr=False, compare=False)
     identity: str = ""
@@ -200,7 +201,9 @@ def result_of(
         name=record.name,
         sweep=sweep,
         objective=record.objective,
-        outcome="diverged" if outcome == "finished" and not is_finite(value) else outcome,
+        outcome=Outcome.DIVERGED
+        if outcome == Outcome.FINISHED and not is_finite(value)
+        else outcome,
         started_ms=record.started_ms,
         history=history,
         settings=as_settings({**record.params, **record.choices}),
@@ -249,8 +252,8 @@ def text(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
 
 
-def _outcome_by_status(record: RunRecord) -> str:
-    return "interrupted" if record.status == "KILLED" else record.status.lower()
+def _outcome_by_status(record: RunRecord) -> Outcome:
+    return Outcome.of_status(record.status)
 
 
 def _with_files(result: RunResult, record: RunRecord, paths: RunPaths) -> RunResult:
@@ -267,7 +270,7 @@ def _with_files(result: RunResult, record: RunRecord, paths: RunPaths) -> RunRes
     lost = record.status == "RUNNING" and lock_holder(paths.lock) is None
     return replace(
         result,
-        outcome="interrupted" if lost else result.outcome,
+        outcome=Outcome.INTERRUPTED if lost else result.outcome,
         value=value,
         best_epoch=best_epoch,
         epochs_done=len(points),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sweeps.files import lock_holder
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.provenance import library_versions
 from sweeps.runs.record import RunRecord, SweepRecord, now_ms
@@ -30,9 +31,9 @@ def standing(record: RunRecord | None) -> Standing:
     """Returns what a command has to do for a run whose folder holds this record."""
     if record is None:
         return "new"
-    if record.outcome in ("finished", "diverged"):
+    if record.outcome is not None and record.outcome.is_whole:
         return "done"
-    return "again" if record.outcome == "failed" else "continue"
+    return "again" if record.outcome == Outcome.FAILED else "continue"
 
 
 def changes(record: RunRecord, *, code: str, digest: str | None) -> list[str]:
@@ -108,7 +109,7 @@ def close_orphan(paths: RunPaths, record: RunRecord | None = None) -> bool:
     record = record or RunRecord.load(paths)
     if record is None or record.status != "RUNNING" or lock_holder(paths.lock) is not None:
         return False
-    record.status, record.outcome = "KILLED", "interrupted"
+    record.status, record.outcome = Outcome.INTERRUPTED.status, Outcome.INTERRUPTED
     record.ended_ms = _end_ms(record)
     record.save(paths)
     return True

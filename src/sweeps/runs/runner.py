@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.data import Dataset
+    from sweeps.runs.outcome import Outcome
     from sweeps.training.trainer import Report
 
-    Observer = Callable[[Report], str | None]
+    Observer = Callable[[Report], Outcome | None]
 
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from sweeps.runs.bookkeeping import begin_record, end_record
 from sweeps.runs.build import build_trainer
 from sweeps.runs.console import Progress
 from sweeps.runs.metrics import PointWriter, read_points
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.provenance import capture_provenance
 from sweeps.runs.weights import save_predictions, save_weights
 from sweeps.signals import Interrupted, StopRequest, graceful_stop
@@ -149,22 +150,22 @@ class RunUnderWay:
             raise RunFailedError(f"{self.record.name} failed: {error}. Its log: {self.paths.log}")
         return self.record
 
-    def _attempt(self) -> tuple[str, str | None]:
+    def _attempt(self) -> tuple[Outcome, str | None]:
         """Trains from the newest checkpoint; returns the outcome, and why it failed."""
         try:
             self._go_on_from_checkpoint()
             with PointWriter(self.paths.metrics, keep=self.training.state.points) as points:
                 ending = self._train_until_asked(points)
-            outcome = "diverged" if self._diverged else ending or "finished"
-            if outcome == "finished":
+            outcome = Outcome.DIVERGED if self._diverged else ending or Outcome.FINISHED
+            if outcome == Outcome.FINISHED:
                 self._save_results()
         except Interrupted:
-            return "interrupted", None
+            return Outcome.INTERRUPTED, None
         except Exception as failure:
             error, details = _explain_failure(failure), traceback.format_exc()
             said = (self.record.name, error, details)
             log.error("%s failed: %s\n%s", *said, extra={"file_only": True})
-            return "failed", error
+            return Outcome.FAILED, error
         return outcome, None
 
     def _go_on_from_checkpoint(self) -> None:
@@ -173,7 +174,7 @@ class RunUnderWay:
             self.training.restore(state)
             log.info("Continuing at epoch %d, step %d.", state.epoch, state.step)
 
-    def _train_until_asked(self, points: PointWriter) -> str | None:
+    def _train_until_asked(self, points: PointWriter) -> Outcome | None:
         """Trains to the end, or until asked to stop; returns 'interrupted', or the observer's word."""
         self.record.metrics = dict(points.last)
         saved_at = time.monotonic()
@@ -192,11 +193,11 @@ class RunUnderWay:
                 return ending
         return None
 
-    def _asked_to_end(self, report: Report) -> str | None:
+    def _asked_to_end(self, report: Report) -> Outcome | None:
         word = None
         if self.observe is not None and self._stop.signum is None:
             word = self.observe(report)
-        return word or ("interrupted" if self._stop.signum is not None else None)
+        return word or (Outcome.INTERRUPTED if self._stop.signum is not None else None)
 
     def _reports(self, points: PointWriter) -> Iterator[Report]:
         """Yields the training's reports once their points are written and shown."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sweeps.errors import BadInputError
 from sweeps.files import read_json, replace_json
 from sweeps.runs.metrics import read_points
+from sweeps.runs.outcome import Outcome
 from sweeps.training.objective import measured_by
 
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ class Trial:
     def take(self, record: RunRecord | None, reports: dict[int, float], sign: int) -> None:
         """Takes in what its run has come to."""
         self.reports = {number: sign * value for number, value in reports.items()}
-        if record is None or record.outcome not in ("pruned", "finished", "diverged", "failed"):
+        outcome = record.outcome if record else None
+        if record is None or outcome is None or not (outcome.is_well or outcome is Outcome.FAILED):
             self.state = "waiting"
             return
-        self.state = record.outcome  # type: ignore[assignment]
-        if record.outcome == "finished" and record.objective_value is not None:
+        self.state = outcome.value  # type: ignore[assignment]
+        if outcome is Outcome.FINISHED and record.objective_value is not None:
             self.score = sign * record.objective_value
 
 

@@ -13,6 +13,7 @@ from sweeps.config.identity import flatten
 from sweeps.launchers.hydra_job import as_job_return, cause
 from sweeps.launchers.launcher import Job
 from sweeps.launchers.slots import Need
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord, now_ms
 from sweeps.sweep.cell_task import CellTask
 from sweeps.sweep.live_view import LiveView
@@ -96,9 +97,9 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
     cell, why = this.cell, cause(ended)
     record = cell.load()
     if record is not None:
-        well = record.outcome in ("finished", "diverged", "pruned")
+        well = record.outcome is not None and record.outcome.is_well
         said = record.ended_ms != this.ended_ms and record.status != "RUNNING"
-        if well and (said or why is None or record.outcome != "pruned"):
+        if well and (said or why is None or record.outcome != Outcome.PRUNED):
             return False
         if said and not ended.timed_out:
             return True
@@ -114,7 +115,7 @@ def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
             params=flatten(cell.config),
             threads=cell.config.threads or sweep.threads or 1,
         )
-    record.status, record.outcome = "FAILED", "failed"
+    record.status, record.outcome = Outcome.FAILED.status, Outcome.FAILED
     record.error = why or "it left no result"
     record.ended_ms = now_ms()
     cell.folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweeps.runs.metrics import read_points
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import now_ms
 from sweeps.search.trial import reports_of
 
@@ -28,7 +29,8 @@ def end_stopped(trial: Trial, cell: Cell, record: RunRecord, sign: int) -> None:
     last = max(epochs, default=None)
     best = max(epochs, key=lambda epoch: (sign * epochs[epoch], -epoch), default=None)
     picked = last if cell.config.pick == "last" else best
-    record.status, record.outcome, record.error = "FINISHED", "pruned", None
+    record.status, record.outcome = Outcome.PRUNED.status, Outcome.PRUNED
+    record.error = None
     record.objective_value = None if picked is None else epochs[picked]
     record.best_epoch, record.epochs_done = picked, last or 0
     record.metrics = {point.key: point.value for point in points}

@@ -133,8 +133,9 @@ class LiveView:
             return
         shown = self._by_folder[cell.folder] = CellView(cell.label, cell.paths, cell.record)
         shown.read_points()
-        if cell.record is not None and cell.record.outcome in ("finished", "diverged", "pruned"):
-            shown.state, self._best = cell.record.outcome, None
+        outcome = cell.record.outcome if cell.record else None
+        if outcome is not None and outcome.is_well:
+            shown.state, self._best = outcome, None
 
     def running(self, runs: Sequence[Cell]) -> None:
         """Takes which runs are under way, and shows them a few times a second."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord
 from sweeps.runs.resume import standing
 from sweeps.sweep.live_view import duration
@@ -31,7 +32,9 @@ def show_plan(outline: Outline, paths: SweepPaths, slots: Slots) -> None:
         log.info("%s", outline.left_out)
     log.info("%d runs: %s. Nothing was started.", len(listed), counts)
     left = sum(state in ("new", "to continue", "to run again") for state in states)
-    records = [r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == "finished"]
+    records = [
+        r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == Outcome.FINISHED
+    ]
     if left and records:
         each = sum(record.seconds for record in records) / len(records)
         at_once = min(left, len(slots))

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sweeps.launchers.channel import Reported
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord
 from sweeps.training.objective import measured_by
 
@@ -24,7 +25,7 @@ def observer(config: Config, paths: RunPaths, channel: Channel | None) -> Observ
     latest = math.nan
     every = config.report_every
 
-    def observe(report: Report) -> str | None:
+    def observe(report: Report) -> Outcome | None:
         nonlocal latest
         latest = report.metrics.get(measured_by(config.objective), latest)
         if every is None:
@@ -38,7 +39,7 @@ def observer(config: Config, paths: RunPaths, channel: Channel | None) -> Observ
         of = config.epochs if every is None else _steps(paths) // every
         if number >= of:
             return None
-        return "pruned" if channel.ask(Reported(number, of, latest)) == "stop" else None
+        return Outcome.PRUNED if channel.ask(Reported(number, of, latest)) == "stop" else None
 
     return observe
 

@@ -14,6 +14,7 @@ from sweeps.config.command_line import command
 from sweeps.config.parse import parse
 from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import SweepsError
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.resume import remove_refused
 from sweeps.signals import Interrupted
@@ -132,7 +133,7 @@ def _say_result(request: RunRequest, record: RunRecord) -> None:
 
     result = result_of(record, RunPaths(request.folder))
     log.info("\n%s\n", terminal_table(rank(Collection((result,)))))
-    if record.outcome == "diverged":
+    if record.outcome == Outcome.DIVERGED:
         log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
     log.info("In: %s", os.path.relpath(request.folder))
     if request.config.tracking.backend != "none":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.files import read_json, replace_json
 from sweeps.runs.metrics import Mark, Point, read_new
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths, range_tests
 from sweeps.runs.record import RunRecord, SweepRecord, dirty_word
 from sweeps.tracking.mlflow.tracker import PARENT_TAG, RANGE_TEST_TAG, SETTING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.tracking.mlflow.tracker import Store
 
 
-COUNTED = ("finished", "diverged", "pruned", "failed")
+COUNTED = (Outcome.FINISHED, Outcome.DIVERGED, Outcome.PRUNED, Outcome.FAILED)
 GIVE_UP_ROUND_AFTER_S = 10.0
 
 

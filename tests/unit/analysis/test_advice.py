@@ -10,6 +10,7 @@ from sweeps.analysis import tables as listing
 from sweeps.analysis.answer import Answer, answers
 from sweeps.analysis.ranking import compare
 from sweeps.runs.metrics import Point
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import Collection, RunResult
 
 DIGITS = {"name": "digits", "digest": "abc", "train": "1294", "val": "144", "test": "359"}
@@ -38,7 +39,7 @@ def one(value: float | None, seed: int, chosen: dict[str, Any]) -> RunResult:
         key=key,
         name=key,
         objective="val_accuracy",
-        outcome="diverged" if value is None else "finished",
+        outcome=Outcome.DIVERGED if value is None else Outcome.FINISHED,
         started_ms=0,
         history=Losses(),
         identity=key,

@@ -26,6 +26,7 @@ from sweeps.analysis.measures import measure
 from sweeps.analysis.ranking import Comparison, compare, rank
 from sweeps.analysis.training_time import training_seconds
 from sweeps.runs.metrics import Point
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
 from sweeps.runs.results import Collection, RunResult, SweepResult, result_of
@@ -568,7 +569,7 @@ def test_a_pause_is_not_training() -> None:
     assert clock(lost_its_count, seconds=20.0) == [10, 20, 30, 40]
     slow_to_start = at(60, 70, 80)  # compiling is training time
     assert clock(slow_to_start, seconds=80.5) == [60, 70, 80]
-    assert clock(at(10, 3610), outcome="running", seconds=10.0) == [10, 3610]
+    assert clock(at(10, 3610), outcome=Outcome.RUNNING, seconds=10.0) == [10, 3610]
 
 
 def test_csv_has_full_precision() -> None:
@@ -682,7 +683,11 @@ def test_a_run_that_repeats_another_is_shown_without_a_place() -> None:
 def test_the_table_of_a_sweep_shows_whole_runs_only() -> None:
     def record(lr: float, outcome: str, value: float, epochs_done: int) -> RunRecord:
         found = RunRecord(f"{lr}", f"{lr}", f"lr={lr}", "FINISHED", "val_accuracy", 0)
-        found.outcome, found.objective_value, found.best_epoch = outcome, value, epochs_done
+        found.outcome, found.objective_value, found.best_epoch = (
+            Outcome(outcome),
+            value,
+            epochs_done,
+        )
         found.epochs_done, found.epochs, found.overrides = epochs_done, 9, [f"lr={lr}"]
         found.params = {"lr": lr}
         return found

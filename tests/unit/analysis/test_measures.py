@@ -34,6 +34,7 @@ from sweeps.analysis.trials_spent import trials_spent, unequal_budgets
 from sweeps.analysis.workloads import find_suite, ratio, score, share_solved
 from sweeps.errors import BadInputError
 from sweeps.runs.metrics import Point
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import Collection, RunResult
 
 OPTIMIZERS = {
@@ -77,7 +78,7 @@ def run(curve: Sequence[float], *, outcome: str = "finished", **given: Any) -> R
         identity=key,
         name=key,
         objective="val_accuracy",
-        outcome=outcome,
+        outcome=Outcome(outcome),
         started_ms=0,
         history=history,
         settings={"data": data, **OPTIMIZERS.get(chosen.get("optimizer", ""), {}), **chosen},
@@ -174,13 +175,14 @@ def test_time_to_target_at_its_own_best() -> None:
 def test_a_setting_of_which_a_seed_diverged_is_nobodys_best() -> None:
     (adam,) = entrants(
         run([0.9], optimizer="adam", lr=1, seed=0),
-        run([0.8], optimizer="adam", lr=1, seed=1, outcome="diverged"),
+        run([0.8], optimizer="adam", lr=1, seed=1, outcome=Outcome.DIVERGED),
         run([0.7], optimizer="adam", lr=0.1, seed=0),
     )
     assert adam.best is not None
     assert adam.best.settings["lr"] == "0.1"
     (sgd,) = entrants(
-        run([0.9], optimizer="sgd", seed=0), run([0.8], optimizer="sgd", seed=1, outcome="diverged")
+        run([0.9], optimizer="sgd", seed=0),
+        run([0.8], optimizer="sgd", seed=1, outcome=Outcome.DIVERGED),
     )
     assert sgd.best is None
 
@@ -193,8 +195,8 @@ def test_a_miss_stays_infinite_through_the_median() -> None:
     (adam,) = entrants(
         run([0.5, 0.9], optimizer="adam", seed=0),
         run([0.5, 0.6], optimizer="adam", seed=1),
-        run([0.5, 0.95], optimizer="adam", seed=2, outcome="interrupted"),
-        run([0.1], optimizer="adam", seed=3, outcome="interrupted"),
+        run([0.5, 0.95], optimizer="adam", seed=2, outcome=Outcome.INTERRUPTED),
+        run([0.1], optimizer="adam", seed=3, outcome=Outcome.INTERRUPTED),
     )
     assert adam.best is not None
     assert time_to_target(adam.best, Target("val_accuracy", 0.9)) == Reached(2, 20, 2)
@@ -271,7 +273,7 @@ def test_sensitivity_of_a_contender() -> None:
     runs = [
         run([0.5], optimizer="adam", lr=0.01, seed=0, loss=1.5),
         run([0.9], optimizer="adam", lr=0.1, seed=0, loss=0.5),
-        run([0.2], optimizer="adam", lr=1, seed=0, outcome="diverged"),
+        run([0.2], optimizer="adam", lr=1, seed=0, outcome=Outcome.DIVERGED),
         run([0.7], optimizer="sgd", lr=0.1, seed=0, loss=0.9),
     ]
     part = comparison(*runs).parts[0]

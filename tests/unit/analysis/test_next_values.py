@@ -10,6 +10,7 @@ from sweeps.config import parse
 from sweeps.config.identity import flatten
 from sweeps.config.locations import conf_dir
 from sweeps.config.resolvers import prepare_hydra
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import RunResult, as_settings
 
 
@@ -18,7 +19,7 @@ def run(settings: dict[str, str], **data: str) -> RunResult:
         key="a",
         name="a",
         objective="val_accuracy",
-        outcome="finished",
+        outcome=Outcome.FINISHED,
         started_ms=0,
         history=None,  # type: ignore[arg-type]
         settings=settings,

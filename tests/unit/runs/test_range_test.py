@@ -16,6 +16,7 @@ from sweeps.config.resolvers import prepare_hydra
 from sweeps.errors import BadInputError
 from sweeps.files import replace_json
 from sweeps.runs import range_test
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths, range_tests
 from sweeps.runs.record import RunRecord
 from sweeps.runs.runner import RunRequest, run
@@ -150,10 +151,10 @@ def test_a_range_test_trains_once_and_its_pick_is_read_after(tmp_path: Path) -> 
 def test_a_range_test_that_was_cut_goes_on_to_the_same_pick(tmp_path: Path) -> None:
     whole = range_test.run_range_test(request(tmp_path / "whole", "checkpoint_every_s=0.001"))
     cut = request(tmp_path / "cut", "checkpoint_every_s=0.001")
-    run(cut, observe=lambda report: "stopped" if report.step >= 7 else None)
+    run(cut, observe=lambda report: Outcome.STOPPED if report.step >= 7 else None)
     record = RunRecord.load(RunPaths(cut.folder))
     assert record is not None
-    record.outcome = "interrupted"
+    record.outcome = Outcome.INTERRUPTED
     record.save(RunPaths(cut.folder))
     found = range_test.run_range_test(cut)
     assert (found.lr, found.steps, found.tried) == (whole.lr, whole.steps, whole.tried)
@@ -181,7 +182,7 @@ def test_a_loss_that_never_falls_says_what_to_do(tmp_path: Path) -> None:
     test = request(tmp_path, "optimizer=sgd")
     paths = RunPaths(test.folder)
     paths.folder.mkdir(parents=True)
-    record = RunRecord("k", "i", "n", "FINISHED", "val_accuracy", 0, outcome="diverged")
+    record = RunRecord("k", "i", "n", "FINISHED", "val_accuracy", 0, outcome=Outcome.DIVERGED)
     record.save(paths)
     paths.metrics.write_text(
         "".join(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeps.errors import BadInputError
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord, ending
 
@@ -30,7 +31,7 @@ def test_a_run_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     record = dataclasses.replace(
         a_run(),
         status="FINISHED",
-        outcome="finished",
+        outcome=Outcome.FINISHED,
         objective_value=0.1 + 0.2,
         best_epoch=2,
         epochs_done=3,
@@ -98,9 +99,9 @@ def test_the_numbers_of_a_run_are_what_was_typed_and_what_always_matters() -> No
 
 
 def test_how_a_run_ended_in_words() -> None:
-    assert ending("pruned", 3, 27) == "pruned at epoch 3 of 27"
-    assert ending("pruned", 0, 27) == "pruned"
-    assert ending("finished", 27, 27) == "finished"
+    assert ending(Outcome.PRUNED, 3, 27) == "pruned at epoch 3 of 27"
+    assert ending(Outcome.PRUNED, 0, 27) == "pruned"
+    assert ending(Outcome.FINISHED, 27, 27) == "finished"
 
 
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sweeps.config import Config
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
 from sweeps.sweep.cell import Cell
@@ -39,7 +40,7 @@ def save(folder: Path, name: str, outcome: str | None, value: float | None) -> R
         status="FINISHED" if outcome else "RUNNING",
         objective="val_accuracy",
         started_ms=0,
-        outcome=outcome,
+        outcome=Outcome(outcome) if outcome else None,
         objective_value=value,
         best_epoch=1,
         overrides=name.split(","),

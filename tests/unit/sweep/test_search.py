@@ -12,6 +12,7 @@ from sweeps.config import identity
 from sweeps.config.parse import search_settings
 from sweeps.errors import BadInputError
 from sweeps.launchers.channel import Reported
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord
 from sweeps.search.parse_space import parse_space
 from sweeps.sweep.cell import Composition
@@ -50,7 +51,7 @@ def leave(
         started_ms=0,
         epochs=cell.config.epochs,
         steps=steps,
-        outcome=outcome,
+        outcome=Outcome(outcome) if outcome else None,
         objective_value=max(values, default=None),
         best_epoch=1,
         epochs_done=len(values),
@@ -71,11 +72,11 @@ def play(search: Search, qualities: dict[str, float] | None = None) -> list[str]
         order.append(cell.label)
         quality = (qualities or {}).get(str(cell.config.lr), cell.config.lr % 0.7)
         values: list[float] = []
-        outcome = "finished"
+        outcome = Outcome.FINISHED
         for epoch in range(1, 10):
             values.append(quality * epoch / 9)
             if epoch < 9 and search.report(cell, Reported(epoch, 9, values[-1])) == "stop":
-                outcome = "pruned"
+                outcome = Outcome.PRUNED
                 break
         leave(cell, values, outcome)
         end(search, cell)
@@ -214,7 +215,7 @@ def test_a_search_that_finds_nothing_more_still_trains_its_best_whole(
     order = play(search)
     assert len(set(order)) == 3
     outcomes = [record.outcome for c in plan.cells if (record := c.load())]
-    assert outcomes.count("finished") >= 1
+    assert outcomes.count(Outcome.FINISHED) >= 1
 
 
 def test_a_trial_that_is_tried_again_counts_as_running(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import BadInputError, TrackingUnavailableError, did_you_mean
 from sweeps.runs.metrics import Point, is_finite
+from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import CHANGES, Collection, RunResult, SweepResult, as_settings, best_point
 from sweeps.tracking.address import find_experiment
 from sweeps.tracking.mlflow.client import explain, open_client
@@ -234,7 +235,9 @@ def _with_missing_values(runs: list[RunResult], history: StoreHistory) -> list[R
     """Finds the best epoch of runs that have not said theirs: they run, or others logged them."""
     import dataclasses
 
-    missing = [r for r in runs if r.value is None and r.outcome in ("finished", "running")]
+    missing = [
+        r for r in runs if r.value is None and r.outcome in (Outcome.FINISHED, Outcome.RUNNING)
+    ]
     points: dict[str, list[Point]] = {}
     for objective in {run.objective for run in missing if run.objective}:
         keys = [run.key for run in missing if run.objective == objective]
@@ -243,26 +246,26 @@ def _with_missing_values(runs: list[RunResult], history: StoreHistory) -> list[R
     for run in runs:
         if run.key in points:
             value, epoch = best_point(points[run.key], run.objective)
-            diverged = value is None and run.outcome == "finished" and bool(points[run.key])
+            diverged = value is None and run.outcome == Outcome.FINISHED and bool(points[run.key])
             run = dataclasses.replace(  # noqa: PLW2901 - the same run, knowing more
                 run,
                 value=value,
                 best_epoch=epoch,
                 epochs_done=len(points[run.key]),
-                outcome="diverged" if diverged else run.outcome,
+                outcome=Outcome.DIVERGED if diverged else run.outcome,
             )
         found.append(run)
     return found
 
 
-def _outcome(run: Any, value: float | None) -> str:
+def _outcome(run: Any, value: float | None) -> Outcome:
     if said := run.data.tags.get("sweeps.outcome"):
-        return "diverged" if said == "finished" and not is_finite(value) else str(said)
+        outcome = Outcome.said(str(said))
+        lost = outcome is Outcome.FINISHED and not is_finite(value)
+        return Outcome.DIVERGED if lost else outcome
     if value is not None and not is_finite(value):
-        return "diverged"
-    return {"RUNNING": "running", "FINISHED": "finished", "KILLED": "interrupted"}.get(
-        run.info.status, "failed"
-    )
+        return Outcome.DIVERGED
+    return Outcome.of_status(run.info.status)
 
 
 def _guess_objective(metrics: dict[str, float]) -> str:
