@@ -68,7 +68,7 @@ def test_a_folder_of_somebody_else(owner: int, called: str, asked: str, tmp_path
     tmp_path.chmod(0o755)
     os.chown(tmp_path, owner, owner)
     script = (
-        "import os, sys, pathlib; from sweeps.paths import explain_unwritable\n"
+        "import os, sys, pathlib; from sweeps.files import explain_unwritable\n"
         f"os.chdir({str(tmp_path)!r}); os.setuid({NOBODY})\n"
         "try: pathlib.Path(sys.argv[1]).mkdir(parents=True)\n"
         "except OSError as error: print(explain_unwritable(error))"
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_user_without_a_home_is_told_what_to_set() -> None:
     script = (
         "import os; from sweeps.errors import BadInputError\n"
-        "from sweeps.paths import cache_dir, ensure_home, expanded\n"
+        "from sweeps.data.cache import cache_dir; from sweeps.files import ensure_home, expanded\n"
         f"os.setuid({NOBODY}); os.environ.pop('HOME', None); os.environ.pop('XDG_CACHE_HOME', None)\n"
         "os.environ.pop('SWEEPS_CACHE', None)\n"
         "for ask in (cache_dir, lambda: expanded('~/images')):\n"
@@ -136,7 +136,7 @@ def test_processes_start_whatever_the_length_of_tmpdir(length: int, tmp_path: Pa
     folder = type(tmp_path)(base + "x" * (length - len(base)))
     folder.mkdir()
     script = (
-        "from sweeps.launching.pool import Pool\n"
+        "from sweeps.launchers.local.pool import Pool\n"
         "if __name__ == '__main__': print(Pool(start_method='forkserver').call(lambda: 7))"
     )
     try:

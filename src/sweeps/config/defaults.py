@@ -8,7 +8,7 @@ from omegaconf import OmegaConf, read_write
 
 from sweeps.config.identity import key_of
 from sweeps.config.saved import shipped_values
-from sweeps.config.schema import BEFORE
+from sweeps.config.schema import BEFORE_IN_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def present_defaults() -> dict[str, Any]:
     """Returns what the keys that are newer than some saved runs stand at today, for every choice."""
     shipped = OmegaConf.create(shipped_values())
-    missing = object()
-    found = {key: OmegaConf.select(shipped, key, default=missing) for key in BEFORE}
-    return {key: value for key, value in found.items() if value is not missing}
+    return {key: OmegaConf.select(shipped, key) for key in BEFORE_IN_ALL}
 
 
 def keep_defaults(cfg: DictConfig, kept: Mapping[str, Any], overrides: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config.config import NOT_IDENTITY, Component, RunConfig, TrackingConfig, Use, use_of
-from sweeps.config.schema import BEFORE, GROUPS, TARGETS
+from sweeps.config.schema import BEFORE, BEFORE_IN_ALL, GROUPS, TARGETS
 from sweeps.config.trust import find_targets
 
 if TYPE_CHECKING:
@@ -64,12 +64,21 @@ def flatten(config: RunConfig) -> dict[str, Any]:
         if each.name == "report_every" and value is None:
             continue
         if isinstance(value, Component):
-            flat |= {f"{each.name}.{inner}": item for inner, item in value.as_mapping().items()}
+            flat |= _dotted(each.name, value)
         elif isinstance(value, TrackingConfig):
             flat |= {f"{each.name}.{inner}": item for inner, item in vars(value).items()}
         else:
             flat[each.name] = value
     return flat
+
+
+def _dotted(group: str, component: Component) -> dict[str, Any]:
+    """Returns a component by dotted keys; a later key of one choice alone only where it tells."""
+    flat = {f"{group}.{key}": value for key, value in component.as_mapping().items()}
+    if component.target not in TARGETS:
+        return flat
+    rare = {key: value for key, value in BEFORE.items() if key not in BEFORE_IN_ALL}
+    return {key: value for key, value in flat.items() if (key, value) not in rare.items()}
 
 
 def _named(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from sweeps.config.config import NOT_IDENTITY
 from sweeps.config.locations import conf_dir
-from sweeps.config.schema import BEFORE, GROUPS
+from sweeps.config.schema import BEFORE_IN_ALL, GROUPS
 from sweeps.errors import BadInputError
 from sweeps.files import read_bounded
 
@@ -125,11 +125,9 @@ def with_defaults(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         The values, and the names of the keys that were added.
     """
     shipped = shipped_values()
-    for path, value in BEFORE.items():
+    for path, value in BEFORE_IN_ALL.items():
         group, _, key = path.rpartition(".")
-        common = shipped[group] if group else shipped
-        if key in common:
-            common[key] = value
+        (shipped[group] if group else shipped)[key] = value
     added = [key for key in shipped if key not in values and key not in NOT_IDENTITY]
     complete = {key: shipped[key] for key in added} | values
     for group in GROUPS:

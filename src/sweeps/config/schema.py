@@ -215,7 +215,10 @@ CHOSEN = (*GROUPS, "tracking", "search", "experiment")
 
 _DATA = {schema for schema in TARGETS.values() if issubclass(schema, DataConfig)}
 
-BEFORE: dict[str, Any] = earlier_values(Config)
+BEFORE_IN_ALL = earlier_values(Config) | earlier_values(DataConfig, "data.")
+"""What stood for the keys that every run has by now, before there were any."""
+
+BEFORE = BEFORE_IN_ALL.copy()
 for _schema in _DATA:
     BEFORE |= earlier_values(_schema, "data.")
 """What runs had before there was such a key, which their identity does not name."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweeps.config.schema import BEFORE
+from sweeps.config.schema import BEFORE_IN_ALL
 from sweeps.errors import BadInputError
 from sweeps.files import lock_holder, read_json
 from sweeps.runs.metrics import is_finite, read_metric
@@ -229,7 +229,7 @@ def as_settings(flat: Mapping[str, Any]) -> dict[str, str]:
     Runs made before there was a key have what stood for it then.
     """
     hidden = ("name", "output_dir", "trusted_targets", "log_every", "objective", "experiment")
-    later = BEFORE if "objective" in flat else {}  # others' runs have none of our keys
+    later = BEFORE_IN_ALL if "objective" in flat else {}  # others' runs have none of our keys
     return {
         key: text(value)
         for key, value in {**later, **flat}.items()

@@ -56,7 +56,7 @@ def run(value: float | None = None, outcome: str = "finished", **given: Any) -> 
         "identity": key,
         "name": ",".join(sorted(typed)),
         "objective": "val_accuracy",
-        "outcome": outcome,
+        "outcome": Outcome(outcome),
         "started_ms": 0,
         "history": CURVES,
         "sweep": "study",

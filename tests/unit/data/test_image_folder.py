@@ -414,7 +414,8 @@ def test_a_run_made_before_resize_was_a_key_keeps_its_identity() -> None:
     values, _ = with_defaults(read_saved(saved))
     values = resolve_references(values)
     values |= {"name": "a", "output_dir": "outputs", "tracking": {}, "trusted_targets": ["mine"]}
-    shared = {k: values["data"][k] for k in ("val_fraction", "limit", "normalize", "crop", "flip")}
+    common = ("val_fraction", "val_split", "limit", "normalize", "crop", "flip")
+    shared = {k: values["data"][k] for k in common}
     folder = shared | {"_target_": "sweeps.data.sources.image_folder", "root": "images"}
     folder |= {"image_size": 32, "test_fraction": 0.2}
 

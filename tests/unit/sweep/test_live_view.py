@@ -25,7 +25,7 @@ RUNS = {
 SAID = [
     "lr=1.0  val_accuracy 0.9800",
     "lr=1.0  val_accuracy 0.9800",
-    "lr=1.0  val_accuracy 0.9800",
+    "lr=0.1  val_accuracy 0.9650 (mean of 2 seeds)",  # one lucky seed is not ranked above repeats
     "lr=0.1  val_accuracy 0.9650 (mean of 2 seeds)",
 ]
 
