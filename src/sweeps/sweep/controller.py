@@ -92,14 +92,11 @@ def run_sweep(
                 cells = plan.cells
                 _close_orphans(paths, cells)
                 jobs = HydraJobs(hydra_context, master)
-                returns = carry_out(
-                    strategy, plan, record, launcher=launcher, slots=slots, jobs=jobs
-                )
+                returns = carry_out(strategy, plan, record, jobs, launcher=launcher, slots=slots)
             statuses = Counter(cell.record.status for cell in cells if cell.record)
             missing = len(cells) - statuses["FINISHED"]
             ranked, answer = _end(paths, record, "FAILED" if missing else "FINISHED", cells)
-    log.info("\n%s\n", terminal_table(ranked, {cell.folder for cell in cells}))
-    _show(ranked, answer, paths, config)
+    _show(ranked, answer, cells, paths, config)
     if missing:
         raise RunFailedError(_what_failed(len(cells), statuses["FAILED"], missing))
     return returns
@@ -256,7 +253,14 @@ def _end(
     return ranked, summary.lines if summary else ()
 
 
-def _show(ranked: Comparison, answer: Sequence[str], paths: SweepPaths, config: Config) -> None:
+def _show(
+    ranked: Comparison,
+    answer: Sequence[str],
+    cells: Sequence[Cell],
+    paths: SweepPaths,
+    config: Config,
+) -> None:
+    log.info("\n%s\n", terminal_table(ranked, {cell.folder for cell in cells}))
     if answer:
         log.info("%s\n", "\n".join(answer))
     for part, _, run in ranked.winners:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
@@ -21,12 +21,47 @@ from sweeps.sweep.live_view import LiveView
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sweeps.launchers.channel import Decision, Reported
     from sweeps.launchers.hydra_job import HydraJobs
     from sweeps.launchers.launcher import Ended, Launcher
     from sweeps.launchers.slots import Slots
     from sweeps.runs.record import SweepRecord
     from sweeps.sweep.cell import Cell
     from sweeps.sweep.strategy import Outline, Plan, Strategy
+
+
+def carry_out(
+    strategy: Strategy,
+    plan: Plan,
+    record: SweepRecord,
+    jobs: HydraJobs,
+    *,
+    launcher: Launcher,
+    slots: Slots,
+) -> Sequence[JobReturn]:
+    """Runs all that a strategy gives out; returns what Hydra expects of each job.
+
+    Args:
+        strategy: Of the sweep.
+        plan: What it has said when it was opened.
+        record: Of the sweep.
+        jobs: Makes the jobs.
+        launcher: Runs them.
+        slots: Where.
+    """
+    with LiveView(total=plan.total, workers=len(slots), live=launcher.hears) as view:
+        for cell in plan.cells:
+            view.add(cell)
+        runs = _Runs(strategy, record, slots, jobs, view)
+        ended = launcher.run(
+            runs.next_job,
+            slots,
+            on_end=runs.on_end,
+            on_tick=runs.on_tick,
+            on_report=runs.on_report,
+            ahead=plan.ahead,
+        )
+    return [as_job_return(one) for one in ended]
 
 
 @dataclass(frozen=True)
@@ -42,54 +77,50 @@ class Started:
     ended_ms: int | None
 
 
-def carry_out(
-    strategy: Strategy,
-    plan: Plan,
-    record: SweepRecord,
-    *,
-    launcher: Launcher,
-    slots: Slots,
-    jobs: HydraJobs,
-) -> Sequence[JobReturn]:
-    """Runs all that a strategy gives out; returns what Hydra expects of each job."""
-    started: list[Started] = []
-    with LiveView(total=plan.total, workers=len(slots), live=launcher.hears) as view:
-        for cell in plan.cells:
-            view.add(cell)
+@dataclass
+class _Runs:
+    """What stands between a strategy and a launcher: the cells that were started, by job number."""
 
-        def next_job() -> Job | None:
-            cell = strategy.ask()
-            if cell is None:
-                return None
-            view.add(cell)
-            started.append(Started(cell, cell.record.ended_ms if cell.record else None))
-            cell.record = None
-            number, task = len(started) - 1, CellTask(cell.config, record.threads)
-            return Job(
-                number,
-                functools.partial(jobs.job, number, cell.composed, task),
-                overrides=cell.overrides,
-                log=str(cell.paths.log),
-                kind=slots.kind(cell.config.device),
-            )
+    strategy: Strategy
+    record: SweepRecord
+    slots: Slots
+    jobs: HydraJobs
+    view: LiveView
+    started: list[Started] = field(default_factory=list)
 
-        def on_end(ended: Ended) -> bool:
-            this = started[ended.job.number]
-            failed = _settle(this, ended, record)
-            view.ended(this.cell, note=strategy.tell(this.cell))
-            if isinstance(ended.returned, JobReturn):  # a thousand configs take much memory
-                ended.returned.cfg = ended.returned.hydra_cfg = None
-            return failed
-
-        ended = launcher.run(
-            next_job,
-            slots,
-            on_end=on_end,
-            on_tick=lambda jobs: view.running([started[job.number].cell for job in jobs]),
-            on_report=lambda job, report: strategy.report(started[job.number].cell, report),
-            ahead=plan.ahead,
+    def next_job(self) -> Job | None:
+        """Returns the job of the next cell."""
+        cell = self.strategy.ask()
+        if cell is None:
+            return None
+        self.view.add(cell)
+        number, task = len(self.started), CellTask(cell.config, self.record.threads)
+        self.started.append(Started(cell, cell.record.ended_ms if cell.record else None))
+        cell.record = None
+        return Job(
+            number,
+            functools.partial(self.jobs.job, number, cell.composed, task),
+            overrides=cell.overrides,
+            log=str(cell.paths.log),
+            kind=self.slots.kind(cell.config.device),
         )
-    return [as_job_return(one) for one in ended]
+
+    def on_end(self, ended: Ended) -> bool:
+        """Takes in how a job ended; returns whether it failed."""
+        this = self.started[ended.job.number]
+        failed = _settle(this, ended, self.record)
+        self.view.ended(this.cell, note=self.strategy.tell(this.cell))
+        if isinstance(ended.returned, JobReturn):  # a thousand configs take much memory
+            ended.returned.cfg = ended.returned.hydra_cfg = None
+        return failed
+
+    def on_tick(self, jobs: Sequence[Job]) -> None:
+        """Shows what is under way."""
+        self.view.running([self.started[job.number].cell for job in jobs])
+
+    def on_report(self, job: Job, report: Reported) -> Decision:
+        """Returns what becomes of a run that has reported."""
+        return self.strategy.report(self.started[job.number].cell, report)
 
 
 def _settle(this: Started, ended: Ended, sweep: SweepRecord) -> bool:
