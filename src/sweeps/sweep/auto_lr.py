@@ -24,7 +24,7 @@ from sweeps.runs.resume import remove_refused
 from sweeps.sweep.cell import naming_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from omegaconf import DictConfig
@@ -81,11 +81,11 @@ def resolve_rates(
     Raises:
         BadInputError: A rate cannot be read, or a range test cannot run or says nothing.
     """
-    asked = list[tuple[list[str], bytes | None, OpenRate | None, str]]()
+    asked = list[_Asked]()
     tests: dict[str, RunRequest] = {}
     for overrides in grid:
         if any(word.startswith("lr=") and number(word[3:]) is not None for word in overrides):
-            asked.append((overrides, None, None, ""))
+            asked.append(_Asked(overrides))
             continue
         with naming_cell(overrides, of=len(grid)):
             cfg = composition.compose(overrides)
@@ -95,17 +95,34 @@ def resolve_rates(
                 setting = identity(dataclasses.replace(test.config, seed=0, epochs=1))
                 tests.setdefault(setting, test)
         composed = pickle.dumps(cfg) if rate is None else None
-        asked.append((overrides, composed, rate, setting))
+        asked.append(_Asked(overrides, composed, rate, setting))
     _run_all(list(tests.values()), launcher)
     picks = _say_all(tests)
-    final = list[tuple[list[str], bytes | None]]()
-    for overrides, composed, rate, setting in asked:
-        if rate is None:
-            final.append((overrides, composed))
-        else:
-            rates = rate.rates(picks.get(setting))
-            final += [(with_rate(overrides, lr), None) for lr in rates]
-    return final
+    return [settled for one in asked for settled in one.settled(picks)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A cell as it was typed.
+
+    Attributes:
+        overrides: Its own.
+        composed: What they were composed to, where that is the cell.
+        rate: The rates that stand for it.
+        setting: Names the range test that picks them.
+    """
+
+    overrides: list[str]
+    composed: bytes | None = None
+    rate: OpenRate | None = None
+    setting: str = ""
+
+    def settled(self, picks: Mapping[str, float]) -> list[tuple[list[str], bytes | None]]:
+        """Returns it with numbers for lr."""
+        if self.rate is None:
+            return [(self.overrides, self.composed)]
+        rates = self.rate.rates(picks.get(self.setting))
+        return [(with_rate(self.overrides, lr), None) for lr in rates]
 
 
 def with_rate(overrides: Sequence[str], rate: float) -> list[str]:

@@ -44,7 +44,7 @@ class Cell:
         identity: The hash of what determines its result.
         folder: Where its run lives.
         composed: What Hydra composed, its own node included, pickled: a thousand take 25 MB so.
-        label: What it is called in this sweep.
+        label: What it is called in this sweep; a strategy may shorten it.
         record: What its run had come to when `load` read it last; None while it runs.
     """
 
@@ -53,7 +53,7 @@ class Cell:
     identity: str
     folder: Path
     composed: bytes = field(repr=False)
-    label: str = ""
+    label: str
     record: RunRecord | None = None
 
     @property
@@ -129,7 +129,8 @@ class Composition:
                 task = [str(override) for override in composed.hydra.overrides.task]
                 composed.hydra.sweep.subdir = cell_folder(task, digest, self._there)
         folder = self.folder / str(composed.hydra.sweep.subdir)
-        return Cell(overrides, config, digest, folder, pickle.dumps(composed))
+        pickled = pickle.dumps(composed)
+        return Cell(overrides, config, digest, folder, pickled, label=describe(overrides))
 
 
 def compose_cells(

@@ -49,5 +49,5 @@ def show_plan(outline: Outline, paths: SweepPaths, slots: Slots) -> None:
 
 
 def _rows(outline: Outline) -> Rows:
-    rows = [(WORDS[standing(cell.load())], cell.label or cell.name) for cell in outline.samples]
+    rows = [(WORDS[standing(cell.load())], cell.label) for cell in outline.samples]
     return rows + [("new", "chosen when it starts")] * (outline.total - len(rows))
