@@ -101,7 +101,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "forkserver": lambda _: Case(Pool(start_method="forkserver"), plain),
     "spawn": lambda _: Case(Pool(start_method="spawn"), plain),
     "hydra basic": hydra_basic,
-    "docs": lambda _: Case(import_module("hydra_plugins.one_by_one.launcher").OneByOne(), plain),
+    "docs": lambda _: Case(import_module("hydra_plugins.one_by_one").OneByOne(), plain),
 }
 
 

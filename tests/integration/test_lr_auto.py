@@ -47,7 +47,7 @@ def test_a_sweep_around_the_picks_of_range_tests(tmp_path: Path) -> None:
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     assert len(runs) == 9
     below = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    mirrored = [run for run in below if "sweeps.runs.range_test" in run.data.tags]
+    mirrored = [run for run in below if "sweeps.range_test" in run.data.tags]
     assert (len(below), len(mirrored)) == (8, 2)
     assert all("sweeps.sweep" not in run.data.tags for run in mirrored)
     for run in mirrored:
@@ -81,7 +81,7 @@ def test_a_single_run_at_its_pick(tmp_path: Path) -> None:
     assert record["params"]["lr"] == pick
     assert f"lr={pick:g}" in record["overrides"]
     assert f"lr: {pick}" in (run / ".hydra/config.yaml").read_text()
-    mine, test = sorted(all_runs(tmp_path), key=lambda r: "sweeps.runs.range_test" in r.data.tags)
+    mine, test = sorted(all_runs(tmp_path), key=lambda r: "sweeps.range_test" in r.data.tags)
     assert test.data.tags["mlflow.parentRunId"] == mine.info.run_id
     assert test.data.metrics["suggested_lr"] == pick
 
