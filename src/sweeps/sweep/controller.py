@@ -237,11 +237,11 @@ def _end(
     paths: SweepPaths, record: SweepRecord, status: str, cells: Sequence[Cell]
 ) -> tuple[Comparison, Sequence[str]]:
     """Writes down what has become of the sweep; returns the ranking, and the answer in words."""
-    if status != "FINISHED":
-        for run in paths.cells():
-            close_orphan(run)  # who was killed at once, or waited for its turn
     known = {cell.folder: cell.record for cell in cells if cell.record}
-    collection = read_folder(paths.folder, known if status == "FINISHED" else {})
+    if status != "FINISHED":
+        for run in paths.cells():  # who was killed at once, or waited for its turn
+            close_orphan(run, known.get(run.folder))
+    collection = read_folder(paths.folder, known)
     ranked = rank(collection)
     replace_text(paths.results_markdown, markdown_table(ranked))
     replace_text(paths.results_csv, csv_table(ranked))
