@@ -41,8 +41,8 @@ def trips(folder: Path, *arguments: str) -> tuple[Counter[str], Counter[str], Co
 )
 def test_a_cell_is_composed_and_parsed_once(tmp_path: Path, typed: list[str], cells: int) -> None:
     controller, runs, reads = trips(tmp_path, *typed)
-    assert controller == {"load_sweep_config": cells, "from_mapping": cells}
-    assert not runs["load_sweep_config"] + runs["from_mapping"]
+    assert controller == {"load_sweep_config": cells, "parse": cells}
+    assert not runs["load_sweep_config"] + runs["parse"]
     assert len(reads) == cells
     assert max(reads.values()) <= (
         4 if typed is SEARCH else 3

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-CALLS = {"from_mapping": "config/parse.py", "load_sweep_config": "config/composition.py"}
-"""Public functions through which every config goes, and where they stand."""
+CALLS = {"parse": "config/parse.py", "load_sweep_config": "config/composition.py"}
+"""Public functions through which every composed config goes, and where they stand."""
 
 
 def _install(trips: str) -> None:
