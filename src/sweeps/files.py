@@ -9,6 +9,7 @@ import json
 import math
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,12 @@ def ensure_home() -> None:
         Path.home()
     except RuntimeError:
         os.environ["HOME"] = os.sep
+
+
+def find_own_modules() -> None:
+    """Lets a person's own modules be imported from where the command is typed, by a script too."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def expanded(typed: str) -> Path:

@@ -72,7 +72,7 @@ class SweepsSweeper(Sweeper):
         """Runs the sweep."""
         from hydra.core.utils import configure_log
 
-        from sweeps.config.command_line import as_overrides
+        from sweeps.config.command_line import as_overrides, command
         from sweeps.launchers.hydra_batches import launcher_of
         from sweeps.sweep.controller import run_sweep, strategy_for
 
@@ -85,6 +85,7 @@ class SweepsSweeper(Sweeper):
             "launcher": launcher_of(self.launcher),
             "hydra_context": self.hydra_context,
             "master": self.config,
+            "command": command(str(self.config.name)),
         }
         strategy = strategy_for([*axes, *arguments], searching=self.searching, **engine)
         return run_sweep(strategy, **engine)

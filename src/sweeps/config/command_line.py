@@ -6,8 +6,8 @@ import argparse
 import errno
 import re
 import shlex
-import sys
 import unicodedata
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf.errors import OmegaConfBaseException
 
+import sweeps
 from sweeps.config.hydra_errors import explain
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import quote_rates
@@ -55,8 +56,8 @@ ALLOWED = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
 
-TYPED: list[str] = []
-"""What `for_hydra` was given: the command that continues a run is printed as it was typed."""
+TYPED: ContextVar[tuple[str, ...] | None] = ContextVar("TYPED", default=None)
+"""What `for_hydra` was given; None where the program was started by another door."""
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
@@ -72,7 +73,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
                     f"{argument!a} holds {character!a}, which is no letter in UTF-8. Type it without,"
                     " or rename that folder."
                 )
-    TYPED[:] = arguments
+    TYPED.set(tuple(arguments))
     flags, words = _apart(quote_rates(arguments))
     if "--shell-completion" in flags:
         return [*flags, *words]
@@ -287,10 +288,20 @@ def _is_group(item: dict[str, Any]) -> bool:
     return next(iter(item)) in (*GROUPS, "tracking", "experiment")
 
 
-def command(name: str) -> str:
-    """Returns the command line that continues the present one."""
-    typed = [argument for argument in TYPED or sys.argv[1:] if not argument.startswith("name=")]
+def command(name: str) -> str | None:
+    """Returns the command line that continues the present one, as it was typed, if it was."""
+    words = TYPED.get()
+    if words is None:
+        return None
+    typed = [word for word in words if not word.startswith("name=")]
     return shlex.join(["python", "-m", "sweeps.train", *typed, f"name={name}"])
+
+
+def answer(arguments: Sequence[str]) -> str | None:
+    """Returns what is printed for --help and --version; None where anything else was typed."""
+    if list(arguments) in (["--help"], ["-h"]):
+        return help_text()
+    return f"sweeps {sweeps.__version__}\n" if "--version" in arguments else None
 
 
 def help_text() -> str:

@@ -45,6 +45,8 @@ class RunRequest:
         hydra_files: Content of .hydra/, by file name.
         threads: CPU threads of a new run, or None for torch's own number.
         digest: Of the data as it is now, where it was read already.
+        command: What continues it after an interruption, as a person types it; None where nobody
+            typed one.
     """
 
     config: Config
@@ -54,6 +56,7 @@ class RunRequest:
     hydra_files: dict[str, str]
     threads: int | None = None
     digest: str | None = None
+    command: str | None = None
 
 
 def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:

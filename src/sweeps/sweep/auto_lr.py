@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config import identity
-from sweeps.config.command_line import command
 from sweeps.config.conditions import number
 from sweeps.config.identity import labels_of
 from sweeps.config.lr_values import OpenRate, open_rate
@@ -22,6 +21,7 @@ from sweeps.runs.paths import RunPaths
 from sweeps.runs.range_test import Suggestion, key_of, range_test_of, run_range_test, setting_of
 from sweeps.runs.resume import remove_refused
 from sweeps.sweep.cell import naming_cell
+from sweeps.sweep.interruption import saying_how_to_continue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,11 @@ def pick_for_run(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> float:
 
 
 def resolve_rates(
-    grid: Sequence[list[str]], *, launcher: Launcher, composition: Composition
+    grid: Sequence[list[str]],
+    *,
+    launcher: Launcher,
+    composition: Composition,
+    command: str | None = None,
 ) -> list[tuple[list[str], bytes | None]]:
     """Replaces auto and around(...) in the cells of a grid by the rates that they stand for.
 
@@ -73,6 +77,7 @@ def resolve_rates(
         grid: The overrides of each cell.
         launcher: Runs the range tests.
         composition: Composes.
+        command: What continues the sweep, as a person types it; None where nobody typed one.
 
     Returns:
         The overrides of each cell, with numbers for lr, and what they were composed to where its
@@ -96,7 +101,8 @@ def resolve_rates(
                 tests.setdefault(setting, test)
         composed = pickle.dumps(cfg) if rate is None else None
         asked.append(_Asked(overrides, composed, rate, setting))
-    _run_all(list(tests.values()), launcher)
+    with saying_how_to_continue(command):
+        _run_all(list(tests.values()), launcher)
     picks = _say_all(tests)
     return [settled for one in asked for settled in one.settled(picks)]
 
@@ -149,9 +155,6 @@ def _run_all(tests: Sequence[RunRequest], launcher: Launcher) -> None:
     try:
         if missing:
             _run_each(missing, launcher)
-    except KeyboardInterrupt:
-        log.warning("Interrupted. To continue: %s", command(missing[0].config.name))
-        raise
     finally:
         for test in missing:
             remove_refused(test.folder)

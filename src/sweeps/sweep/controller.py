@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from sweeps.analysis.ranking import rank
 from sweeps.analysis.report import write_report
 from sweeps.analysis.run_table import csv_table, markdown_table, terminal_table
-from sweeps.config.command_line import command
 from sweeps.config.defaults import present_defaults
 from sweeps.config.parse import search_settings, typed_search_settings
 from sweeps.errors import BadInputError, RunFailedError
@@ -30,6 +29,7 @@ from sweeps.sweep.auto_lr import resolve_rates
 from sweeps.sweep.cell import Composition, cells_of, form_of, naming_cell
 from sweeps.sweep.execution import carry_out, need_of
 from sweeps.sweep.grid import Grid
+from sweeps.sweep.interruption import saying_how_to_continue
 from sweeps.sweep.plan import show_plan
 from sweeps.sweep.strategy import Preflight
 from sweeps.tracking import mirror_of, where_tracked
@@ -53,7 +53,12 @@ log = logging.getLogger(__name__)
 
 
 def run_sweep(
-    strategy: Strategy, *, launcher: Launcher, hydra_context: HydraContext, master: DictConfig
+    strategy: Strategy,
+    *,
+    launcher: Launcher,
+    hydra_context: HydraContext,
+    master: DictConfig,
+    command: str | None = None,
 ) -> Sequence[JobReturn]:
     """Runs what is not done of a sweep, and reports on all of it.
 
@@ -62,6 +67,7 @@ def run_sweep(
         launcher: Runs the cells.
         hydra_context: Composes their configs.
         master: The config of the sweep.
+        command: What continues it, as a person types it; None where nobody typed one.
 
     Returns:
         What Hydra expects of each run that was started.
@@ -82,7 +88,7 @@ def run_sweep(
         digests = launcher.call(functools.partial(check_configs, *_to_check(outline.samples)))
         mirror.wait_ready()
         with _owned(paths):
-            record = _begin(paths, outline, master, slots)
+            record = _begin(paths, outline, master, slots, command)
             with _closing(paths, record):
                 try:
                     plan = strategy.open(Preflight(digests, hears=launcher.hears))
@@ -115,6 +121,7 @@ def strategy_for(
     launcher: Launcher,
     hydra_context: HydraContext,
     master: DictConfig,
+    command: str | None = None,
 ) -> Strategy:
     """Returns what decides what runs next: all of a grid, or a search.
 
@@ -124,6 +131,7 @@ def strategy_for(
         launcher: Runs the range tests of a grid.
         hydra_context: Composes.
         master: The config of the sweep.
+        command: What continues it, as a person types it; None where nobody typed one.
 
     Raises:
         BadInputError: A cell is no valid config, or what was typed makes no sweep.
@@ -132,7 +140,9 @@ def strategy_for(
     composition = Composition(hydra_context, master)
     if not searching:
         _refuse_search_settings(arguments)
-        grid = resolve_rates(space.grid(), launcher=launcher, composition=composition)
+        grid = resolve_rates(
+            space.grid(), launcher=launcher, composition=composition, command=command
+        )
         if space.excluded:  # some rates are known only now
             grid = [cell for cell in grid if space.allowed(dict(w.split("=", 1) for w in cell[0]))]
         return Grid(cells_of(grid, composition), space.left_out())
@@ -194,17 +204,18 @@ def _owned(paths: SweepPaths) -> Iterator[None]:
 @contextlib.contextmanager
 def _closing(paths: SweepPaths, record: SweepRecord) -> Iterator[None]:
     """Writes down what has become of a sweep that does not come to its end."""
-    try:
-        yield
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        _end(paths, record, "KILLED" if interrupted else "FAILED", ())
-        if interrupted:
-            log.warning("Interrupted. To continue: %s", record.command)
-        raise
+    with saying_how_to_continue(record.command):
+        try:
+            yield
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            _end(paths, record, "KILLED" if interrupted else "FAILED", ())
+            raise
 
 
-def _begin(paths: SweepPaths, outline: Outline, master: DictConfig, slots: Slots) -> SweepRecord:
+def _begin(
+    paths: SweepPaths, outline: Outline, master: DictConfig, slots: Slots, command: str | None
+) -> SweepRecord:
     earlier = SweepRecord.load(paths)
     config = outline.samples[0].config
     replace_text(paths.multirun, OmegaConf.to_yaml(master))
@@ -213,7 +224,7 @@ def _begin(paths: SweepPaths, outline: Outline, master: DictConfig, slots: Slots
         name=config.name,
         status="RUNNING",
         started_ms=earlier.started_ms if earlier else now_ms(),
-        command=command(config.name),
+        command=command or "",
         overrides=[str(override) for override in master.hydra.overrides.task],
         objective=config.objective,
         cells=outline.total,

@@ -9,38 +9,89 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
-from sweeps.config.command_line import command
+from sweeps.config.defaults import keep_defaults
+from sweeps.config.lr_values import open_rate
 from sweeps.config.parse import parse
 from sweeps.config.saved import choices, hydra_files
 from sweeps.errors import SweepsError
 from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
+from sweeps.runs.record import RunRecord, SweepRecord
 from sweeps.runs.resume import remove_refused
-from sweeps.signals import Interrupted
+from sweeps.sweep.interruption import saying_how_to_continue
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sweeps.config import Config
-    from sweeps.runs.record import RunRecord
     from sweeps.runs.runner import RunRequest
 
 
 log = logging.getLogger(__name__)
 
 
-def at_its_pick(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+class Refusal(Exception):  # noqa: N818 - it carries an error past Hydra
+    """A run alone could not be carried out.
+
+    Args:
+        error: Why.
+    """
+
+    def __init__(self, error: SweepsError | OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def run_composed(cfg: DictConfig, command: str | None) -> float | None:
+    """Runs what Hydra has composed: a run alone, or a cell that a launcher of Hydra's has started.
+
+    Args:
+        cfg: The task config.
+        command: What continues a run alone, as a person types it; None where nobody typed one.
+
+    Returns:
+        The objective at the best epoch, or None where nothing was trained.
+
+    Raises:
+        Refusal: A run alone cannot start, or has failed.
+        BadInputError: A cell cannot run.
+        RunFailedError: The training of a cell raised.
+    """
+    overrides = [str(override) for override in HydraConfig.get().overrides.task]
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _run(cfg, overrides, command)
+    folder = RunPaths(Path(HydraConfig.get().runtime.output_dir))
+    try:
+        keep_defaults(cfg, RunRecord.kept_defaults(folder), overrides)
+        return _run(cfg, overrides, command)
+    except (SweepsError, OSError) as error:
+        raise Refusal(error) from error
+
+
+def _run(cfg: DictConfig, overrides: list[str], command: str | None) -> float | None:
+    if open_rate(cfg) is not None:
+        cfg, overrides = at_its_pick(cfg, overrides, command)
+    request = dataclasses.replace(request_of(cfg, overrides), command=command)
+    if SweepPaths(request.folder.parent).record.exists():  # the sweep checks and mirrors its cells
+        from sweeps.runs.runner import run
+
+        return run(request).objective_value
+    return run_alone(request)
+
+
+def at_its_pick(
+    cfg: DictConfig, overrides: list[str], command: str | None
+) -> tuple[DictConfig, list[str]]:
     """Returns the config and overrides of a run with lr=auto, with the rate of its range test."""
     from sweeps.sweep.auto_lr import pick_for_run, with_rate
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     try:
-        rate = pick_for_run(cfg, cast("DictConfig", hydra_cfg), folder)
-    except Interrupted:
-        log.warning("Interrupted. To continue: %s", command(str(cfg.name)))
-        raise
+        with saying_how_to_continue(command):
+            rate = pick_for_run(cfg, cast("DictConfig", hydra_cfg), folder)
     except SweepsError:
         remove_refused(folder)
         raise
@@ -58,14 +109,11 @@ def run_alone(request: RunRequest) -> float | None:
         if request.config.plan:
             _show_plan(paths)
             return None
-        with mirror_of(request.config) as mirror:
+        with saying_how_to_continue(request.command), mirror_of(request.config) as mirror:
             dataset = check(request.config)  # refuses, while MLflow connects
             mirror.wait_ready()
             mirror.watch_run(paths)
             record = run(dataclasses.replace(request, digest=dataset.digest))
-    except Interrupted:
-        log.warning("Interrupted. To continue: %s", command(request.config.name))
-        raise
     finally:
         remove_refused(request.folder)
     _say_result(request, record)
@@ -74,8 +122,6 @@ def run_alone(request: RunRequest) -> float | None:
 
 def request_of(cfg: DictConfig, overrides: list[str]) -> RunRequest:
     """Returns what is asked of the runner by a composed config; a bad one leaves no folder."""
-    from sweeps.runs.record import SweepRecord
-
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         config = parse(cfg)
@@ -116,7 +162,6 @@ def request_with(
 
 
 def _show_plan(paths: RunPaths) -> None:
-    from sweeps.runs.record import RunRecord
     from sweeps.runs.resume import standing
     from sweeps.sweep.strategy import WORDS
 

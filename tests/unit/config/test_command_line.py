@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 import shlex
 import sys
@@ -208,8 +209,12 @@ def test_a_value_of_the_wrong_type_gets_what_to_type(value: str, kind: str, said
 def test_the_command_that_continues_is_as_it_was_typed() -> None:
     typed = ["data.root=my (images)", "lr=around(auto, 5)", "-m", "--config-dir", "mine"]
     for_hydra([*typed, "name=old"])
-    printed = shlex.split(command("实验"))
+    printed = shlex.split(command("实验") or "")
     assert printed == ["python", "-m", "sweeps.train", *typed, "name=实验"]
+
+
+def test_nothing_typed_at_our_door_is_no_command() -> None:
+    assert contextvars.Context().run(command, "study") is None
 
 
 def test_near_words_are_found_in_any_case() -> None:
