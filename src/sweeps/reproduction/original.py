@@ -18,6 +18,7 @@ from sweeps.analysis.ranking import rank
 from sweeps.config.saved import printable, read_saved
 from sweeps.errors import BadInputError, did_you_mean
 from sweeps.files import read_bounded
+from sweeps.reproduction.options import MOST_THREADS
 from sweeps.runs.metrics import parse_line
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord
@@ -32,7 +33,6 @@ MOST_RECORD_BYTES = 4 * 1024 * 1024
 MOST_METRIC_BYTES = 512 * 1024 * 1024
 MOST_DIFF_BYTES = 16 * 1024 * 1024
 MOST_WEIGHT_BYTES = 16 * 1024 * 1024 * 1024
-MOST_THREADS = 1024
 
 log = logging.getLogger(__name__)
 

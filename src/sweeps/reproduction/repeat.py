@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.reproduction.differences import Difference
+    from sweeps.reproduction.options import Options
     from sweeps.reproduction.original import Original
     from sweeps.reproduction.proof import Verdict
     from sweeps.runs.record import RunRecord
@@ -39,41 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TORCHVISION = "sweeps.data.sources.torchvision_dataset"
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What a person asks for.
-
-    Attributes:
-        run: A run's folder, a name below `output_dir`, or an MLflow run id.
-        best: Whether `run` is a sweep, and the run that stands for its best setting is meant.
-        epochs: Repeat and compare so many epochs; None: all.
-        rtol: Relative error that still counts as 'within tolerance'.
-        stop_early: Whether to stop at the first point that differs.
-        strict: Whether to refuse when anything that can change numbers differs.
-        allow_other_data: Whether data with another digest may be used.
-        trusted: Module prefixes, beyond torch's and ours, whose code may run.
-        data_root: Where the images are here; None: where they were.
-        threads: CPU threads; None: as many as the original had.
-        output_dir: Holds the repeat, and the default store.
-        tracking_uri: The MLflow store; None: MLFLOW_TRACKING_URI, or the one in `output_dir`.
-        tracking: Whether to record the repeat in MLflow.
-    """
-
-    run: str
-    best: bool
-    epochs: int | None
-    rtol: float
-    stop_early: bool
-    strict: bool
-    allow_other_data: bool
-    trusted: tuple[str, ...]
-    data_root: Path | None
-    threads: int | None
-    output_dir: Path
-    tracking_uri: str | None
-    tracking: bool
 
 
 def reproduce(options: Options) -> Verdict:

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from sweeps.errors import BadInputError, CheckpointError
-from sweeps.reproduction import Options, reproduce
+from sweeps.reproduction.options import Options
+from sweeps.reproduction.repeat import reproduce
 from sweeps.runs.paths import RunPaths
 from sweeps.training import checkpoint
 
