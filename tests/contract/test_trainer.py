@@ -15,14 +15,15 @@ from sweeps.runs.paths import RunPaths
 from sweeps.training import checkpoint
 from sweeps.training.checkpoint import TrainState
 from sweeps.training.objective import EPOCH_TRAIN_LOSS
+from sweeps.training.protocol import Report
 from sweeps.training.schedules import Schedule, cosine
-from sweeps.training.trainer import Parts, Report, Trainer, TrainerSettings
+from sweeps.training.trainer import Parts, Trainer, TrainerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sweeps.training.trainer import Training
+    from sweeps.training.protocol import Training
 
 CPU = torch.device("cpu")
 

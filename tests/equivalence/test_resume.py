@@ -18,7 +18,8 @@ from sweeps.training import checkpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweeps.training.trainer import Report, Trainer
+    from sweeps.training.protocol import Report
+    from sweeps.training.trainer import Trainer
 
 OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
 OPTIMIZERS.remove("custom")

@@ -10,7 +10,7 @@ from sweeps.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from sweeps.reproduction.original import Points
-    from sweeps.training.trainer import Report
+    from sweeps.training.protocol import Report
 
 
 Kind = Literal["exact", "within tolerance", "differs"]

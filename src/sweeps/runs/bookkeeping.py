@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sweeps.runs.outcome import Outcome
     from sweeps.runs.provenance import Provenance
     from sweeps.runs.runner import RunRequest
-    from sweeps.training.trainer import Training
+    from sweeps.training.protocol import Training
 
 
 def begin_record(

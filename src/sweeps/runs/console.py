@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from sweeps.training.trainer import Report
+    from sweeps.training.protocol import Report
 
 
 log = logging.getLogger(__name__)

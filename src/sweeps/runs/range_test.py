@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.runs.runner import Observer
-    from sweeps.training.trainer import Report
+    from sweeps.training.protocol import Report
 
 
 STEPS = 12

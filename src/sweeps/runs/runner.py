@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sweeps.config import Config
     from sweeps.data import Dataset
     from sweeps.runs.outcome import Outcome
-    from sweeps.training.trainer import Report
+    from sweeps.training.protocol import Report
 
     Observer = Callable[[Report], Outcome | None]
 
@@ -80,7 +80,7 @@ def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
         if earlier is not None and standing(earlier) == "done":
             log.info("%s is %s already: %s", earlier.name, earlier.outcome, paths.folder)
             return earlier
-        from sweeps.runs.under_way import begin  # late: --help must not wait for torch
+        from sweeps.runs.begin import begin  # late: --help must not wait for torch
 
         return begin(request, paths, earlier, observe).train()
 

@@ -20,9 +20,9 @@ from hydra.core.plugins import Plugins
 import sweeps.data.sources
 import sweeps.launchers.hydra_job
 import sweeps.launchers.local.worker
+import sweeps.runs.begin
 import sweeps.runs.build
 import sweeps.runs.runner
-import sweeps.runs.under_way
 import sweeps.sweep.cell_task
 import sweeps.training.checkpoint
 import sweeps.training.determinism

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sweeps.launchers.channel import Channel
     from sweeps.runs.paths import RunPaths
     from sweeps.runs.runner import Observer
-    from sweeps.training.trainer import Report
+    from sweeps.training.protocol import Report
 
 
 def observer(config: Config, paths: RunPaths, channel: Channel | None) -> Observer | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sweeps.reproduction.proof import Proof, Verdict
-from sweeps.training.trainer import Report
+from sweeps.training.protocol import Report
 
 if TYPE_CHECKING:
     from sweeps.reproduction.original import Points

@@ -21,7 +21,7 @@ from sweeps.runs.paths import RunPaths, SweepPaths, range_tests
 from sweeps.runs.record import RunRecord
 from sweeps.runs.runner import RunRequest, run
 from sweeps.sweep import auto_lr
-from sweeps.training.trainer import Report
+from sweeps.training.protocol import Report
 
 QUICK = ["data=synthetic", "model=linear", "threads=1", "name=x", "lr=auto"]
 
