@@ -28,12 +28,26 @@ def main() -> None:
     )
     parser.add_argument("--uri", help="tracking store (default: the one the run was made with)")
     parser.add_argument("--experiment", help="experiment (default: the one the run was made with)")
+    parser.add_argument(
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="my_package.MyTracker",
+        help="a tracker of your own, whose code is then run; it may be given several times",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("sweeps").setLevel(logging.INFO)
     ensure_home()
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a person's own tracker, for the script too
     try:
-        complete = sync(arguments.folders, uri=arguments.uri, experiment=arguments.experiment)
+        complete = sync(
+            arguments.folders,
+            uri=arguments.uri,
+            experiment=arguments.experiment,
+            trackers=arguments.tracker,
+        )
     except SweepsError as error:
         print(f"sweeps: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         sys.exit(error.exit_code)

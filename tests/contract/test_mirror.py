@@ -19,7 +19,7 @@ from sweeps.files import replace_json, replace_text
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
 from sweeps.sweep.sync import sync
-from sweeps.tracking import Mirror, tracking_uri
+from sweeps.tracking import Mirror, mlflow_tracker, tracking_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def finish(folder: Path, record: RunRecord, **changes: Any) -> RunRecord:
 
 def push(output_dir: Path, *runs: Path, sweep: Path | None = None) -> None:
     """One process's mirror: connects, sends what is there, and ends."""
-    mirror = Mirror(TrackingConfig(), output_dir)
+    mirror = Mirror([mlflow_tracker(TrackingConfig(), output_dir)])
     mirror.start()
     mirror.wait_ready()
     for run in runs:
@@ -410,7 +410,7 @@ def test_a_store_that_goes_away_is_one_warning_and_gets_the_points_later(
     record = a_run(folder)
     push(tmp_path, folder)
     artifact_root, away = tmp_path / "artifacts", tmp_path / "away"
-    mirror = Mirror(TrackingConfig(), tmp_path)
+    mirror = Mirror([mlflow_tracker(TrackingConfig(), tmp_path)])
     mirror.start()
     mirror.wait_ready()
     if artifact_root.exists():
@@ -436,7 +436,7 @@ def test_an_unreachable_server_is_refused_within_seconds(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    mirror = Mirror(TrackingConfig(uri=f"http://127.0.0.1:{port}"), tmp_path)
+    mirror = Mirror([mlflow_tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), tmp_path)])
     started = time.monotonic()
     mirror.start()
     with pytest.raises(TrackingUnavailableError, match=rf"{port} .*Start it.*tracking=none"):
@@ -450,7 +450,7 @@ def test_a_server_that_never_answers_is_refused_after_the_timeout(tmp_path: Path
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        mirror = Mirror(TrackingConfig(uri=f"http://127.0.0.1:{port}"), tmp_path)
+        mirror = Mirror([mlflow_tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), tmp_path)])
         mirror.start()
         with pytest.raises(TrackingUnavailableError, match="did not answer within 1 s"):
             mirror.wait_ready(timeout_s=1)
@@ -476,7 +476,7 @@ def test_system_metrics_are_taken_of_a_long_run(
     record = a_run(folder)
     for outcome, status in (("interrupted", "KILLED"), ("finished", "FINISHED")):
         record.save(RunPaths(folder))
-        mirror = Mirror(TrackingConfig(system_metrics_after_s=0.0), tmp_path)
+        mirror = Mirror([mlflow_tracker(TrackingConfig(system_metrics_after_s=0.0), tmp_path)])
         mirror.start()
         mirror.wait_ready()
         mirror.watch_run(RunPaths(folder))

@@ -18,7 +18,7 @@ from sweeps.errors import TrackingUnavailableError
 from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
 from sweeps.runs.record import RunRecord
-from sweeps.tracking import Mirror, tracking_uri
+from sweeps.tracking import Mirror, mlflow_tracker, tracking_uri
 from sweeps.tracking.address import sqlite_file, sqlite_uri
 from sweeps.tracking.mlflow.reader import StoreReader
 
@@ -64,7 +64,7 @@ def send(output_dir: Path, key: str, **tracking: Any) -> Mirror:
 
 
 def send_again(output_dir: Path, folder: Path, **tracking: Any) -> Mirror:
-    mirror = Mirror(TrackingConfig(backend="mlflow", **tracking), output_dir)
+    mirror = Mirror([mlflow_tracker(TrackingConfig(**tracking), output_dir)])
     mirror.start()
     mirror.wait_ready()
     mirror.watch_run(RunPaths(folder))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def test_the_page_shows_the_files_that_run() -> None:
-    page = (EXAMPLES.parent / "extending.md").read_text()
+    docs = EXAMPLES.parent
+    pages = [docs / "extending.md", *sorted(docs.glob("extending/*.md"))]
+    page = "".join(path.read_text() for path in pages)
     shown = dict(re.findall(r"`docs/examples/(\S+)`:\n\n```python\n(.*?)```", page, re.DOTALL))
     files = [path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.py")]
     assert shown == {str(file): (EXAMPLES / file).read_text() for file in files}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.config import TrackingConfig
 from sweeps.errors import BadInputError, did_you_mean
 from sweeps.files import read_json
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.results import Collection, read_folder
-from sweeps.tracking.address import experiment_of, sqlite_file, sqlite_uri
+from sweeps.tracking import RUN_ID, settings
+from sweeps.tracking.address import sqlite_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sweeps.config import Config
-
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class Sources:
         cls, output_dir: Path, tracking_uri: str | None = None, experiment: str | None = None
     ) -> Sources:
         """Returns what was given, or else what the environment says, or else our defaults."""
-        uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        default = sqlite_uri(output_dir / "mlflow.db")
-        return cls(output_dir, uri or default, experiment_of(experiment))
+        asked = TrackingConfig(uri=tracking_uri, experiment=experiment)
+        uri = settings.tracking_uri(asked, output_dir)
+        return cls(output_dir, uri, settings.experiment_name(asked))
 
     @classmethod
     def of(cls, config: Config) -> Sources:

@@ -98,6 +98,7 @@ class TrackingConfig:
     system_metrics_after_s: float | None = None
     tensorboard: bool = False
     offline: bool = False
+    extra: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -101,24 +101,8 @@ def check_objects(path: str, values: Any, trusted: tuple[str, ...]) -> None:
 
 
 def check_object(path: str, target: str, trusted: tuple[str, ...]) -> Any:
-    """Resolves a target; an alias that leads out of the trusted packages is refused."""
-    from hydra.errors import HydraException
-    from hydra.utils import get_object
-
-    prefixes = tuple(p.rstrip(".") for p in (*TRUSTED_PREFIXES, *trusted))
-    try:
-        found = get_object(located(target))
-    except (ImportError, AttributeError, ValueError, HydraException) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise BadInputError(
-            f"{path}._target_={target} cannot be found: {sentence(reason)}"
-        ) from error
-    home = canonical(f"{getattr(found, '__module__', '')}.")
-    if not callable(found) or not home.startswith(tuple(f"{prefix}." for prefix in prefixes)):
-        raise BadInputError(
-            f"{path}._target_={target} leads to {home[:-1]}, outside the trusted packages"
-            f" ({', '.join(prefixes)}). If you trust its code, add 'trusted_targets=[{home[:-1]}]'."
-        )
+    """Resolves the target of a group, see `named_object`; of a library, what trains alone."""
+    found, home = named_object(f"{path}._target_", target, trusted)
     own = tuple(f"{prefix.rstrip('.')}." for prefix in trusted if prefix.rstrip("."))
     if not home.startswith(own) and not _is_building_block(target, found):
         raise BadInputError(
@@ -126,6 +110,35 @@ def check_object(path: str, target: str, trusted: tuple[str, ...]) -> Any:
             " Other parts of a library can load files; choose a class such as torch.nn.Linear."
         )
     return found
+
+
+def named_object(key: str, name: str, trusted: tuple[str, ...]) -> tuple[Any, str]:
+    """Resolves a name; an alias that leads out of the trusted packages is refused.
+
+    Args:
+        key: Where the name was typed.
+        name: Of a class or a function, with its module.
+        trusted: Packages that are trusted besides ours.
+
+    Returns:
+        What it names, and the module where that is defined, with a dot at its end.
+    """
+    from hydra.errors import HydraException
+    from hydra.utils import get_object
+
+    prefixes = tuple(p.rstrip(".") for p in (*TRUSTED_PREFIXES, *trusted))
+    try:
+        found = get_object(located(name))
+    except (ImportError, AttributeError, ValueError, HydraException) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BadInputError(f"{key}={name} cannot be found: {sentence(reason)}") from error
+    home = canonical(f"{getattr(found, '__module__', '')}.")
+    if not callable(found) or not home.startswith(tuple(f"{prefix}." for prefix in prefixes)):
+        raise BadInputError(
+            f"{key}={name} leads to {home[:-1]}, outside the trusted packages"
+            f" ({', '.join(prefixes)}). If you trust its code, add 'trusted_targets=[{home[:-1]}]'."
+        )
+    return found, home
 
 
 def _is_building_block(target: str, found: Any) -> bool:

@@ -83,14 +83,13 @@ def _prepare_folder(
 ) -> None:
     """Takes away what a killed process left half written, and writes config, code and machine."""
     paths.hydra.mkdir(parents=True, exist_ok=True)
-    for leftover in paths.folder.glob(".*.tmp"):  # of a killed process; we hold the lock
-        if paths.mirror.name not in leftover.name and paths.trial.name not in leftover.name:
-            leftover.unlink(missing_ok=True)  # those two are the controller's
+    for leftover in paths.leftovers():  # we hold the lock
+        leftover.unlink(missing_ok=True)
     for name, text in request.hydra_files.items():
         replace_text(paths.hydra / name, text)
     replace_json(paths.environment, provenance.environment)
     if provenance.diff:
         replace_bytes(paths.diff, provenance.diff)
     if fresh:
-        for stale in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
+        for stale in (paths.checkpoint, paths.previous_checkpoint, *paths.mirrors()):
             stale.unlink(missing_ok=True)

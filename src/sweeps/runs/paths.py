@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+OTHER_MIRRORS = "mirror.{}.json"
+"""The mirror's note for a tracker; MLflow's is older, and has a name of its own."""
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """The files of one run's folder."""
@@ -81,8 +85,21 @@ class RunPaths:
 
     @property
     def mirror(self) -> Path:
-        """What the tracking store already has of this run; written by the mirror alone."""
-        return self.folder / "mlflow.json"
+        """What MLflow already has of this run; written by the mirror alone."""
+        return self.mirror_for("MLflow")
+
+    def mirror_for(self, tracker: str) -> Path:
+        """Returns the mirror's note of what a tracker already has."""
+        return _mirror(self.folder, tracker)
+
+    def mirrors(self) -> list[Path]:
+        """Returns the mirror's notes."""
+        return [self.mirror, *sorted(self.folder.glob(OTHER_MIRRORS.format("*")))]
+
+    def leftovers(self) -> list[Path]:
+        """Returns what a killed training has left half written; the controller's is not among it."""
+        theirs = tuple(f".{name}" for name in (self.mirror.name, "mirror.", self.trial.name))
+        return [p for p in self.folder.glob(".*.tmp") if not p.name.startswith(theirs)]
 
     @property
     def proof(self) -> Path:
@@ -138,8 +155,12 @@ class SweepPaths:
 
     @property
     def mirror(self) -> Path:
-        """What the tracking store already has of the parent run; written by the mirror alone."""
-        return self.folder / "mlflow.json"
+        """What MLflow already has of the parent run; written by the mirror alone."""
+        return self.mirror_for("MLflow")
+
+    def mirror_for(self, tracker: str) -> Path:
+        """Returns the mirror's note of what a tracker already has."""
+        return _mirror(self.folder, tracker)
 
     @property
     def lock(self) -> Path:
@@ -186,3 +207,8 @@ def range_tests(folder: Path) -> list[RunPaths]:
         RunPaths(path.parent)
         for path in sorted(range_test_paths(folder, "*").folder.parent.glob("*/run.json"))
     ]
+
+
+def _mirror(folder: Path, tracker: str) -> Path:
+    name = "mlflow.json" if tracker == "MLflow" else OTHER_MIRRORS.format(tracker.lower())
+    return folder / name

@@ -57,8 +57,8 @@ def changes(record: RunRecord, *, code: str, digest: str | None) -> list[str]:
 
 
 def restart(paths: RunPaths, record: RunRecord) -> RunRecord:
-    """Makes a finished run one to be trained from its start; its run in MLflow is replaced."""
-    for path in (paths.checkpoint, paths.previous_checkpoint, paths.mirror):
+    """Makes a finished run one to be trained from its start; its run in a tracker is replaced."""
+    for path in (paths.checkpoint, paths.previous_checkpoint, *paths.mirrors()):
         path.unlink(missing_ok=True)
     again = dataclasses.replace(
         record,

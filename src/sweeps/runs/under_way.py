@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import logging
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.errors import RunFailedError
 from sweeps.runs.bookkeeping import end_record
@@ -122,14 +121,12 @@ class RunUnderWay:
 
     def _reports(self, points: PointWriter) -> Iterator[Report]:
         """Yields the training's reports once their points are written and shown."""
-        with _tensorboard(self.request, self.paths) as board, self._progress() as progress:
+        with self._progress() as progress:
             for report in self.training.run():
                 self._diverged = report.diverged
                 if report.metrics:
                     points.write(report.metrics, report.step)
                     self.record.metrics |= report.metrics
-                    for key, value in report.metrics.items():
-                        board(key, value, report.step)
                 progress.show(report)
                 yield report
 
@@ -149,17 +146,6 @@ class RunUnderWay:
         save_weights(self.paths.weights, state.best_model)
         if state.predictions is not None:
             save_predictions(self.paths.predictions, state.predictions)
-
-
-@contextlib.contextmanager
-def _tensorboard(request: RunRequest, paths: RunPaths) -> Iterator[Any]:
-    if not request.config.tracking.tensorboard:
-        yield lambda *_: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(paths.tensorboard)) as writer:
-        yield writer.add_scalar
 
 
 def _explain_failure(failure: Exception) -> str:

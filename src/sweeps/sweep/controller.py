@@ -279,5 +279,5 @@ def _show(
         log.info("Best run%s: %s", about, os.path.relpath(str(run.folder)))
     if paths.report.exists():
         log.info("Report:   %s", os.path.relpath(paths.report))
-    if config.tracking.backend != "none":
-        log.info("%s", where_tracked(config, paths.folder))
+    if tracked := where_tracked(config, paths.folder):
+        log.info("%s", tracked)

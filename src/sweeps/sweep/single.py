@@ -181,5 +181,5 @@ def _say_result(request: RunRequest, record: RunRecord) -> None:
     if record.outcome == Outcome.DIVERGED:
         log.info("Its loss is no finite number any more. Type a smaller lr, or lr=auto.")
     log.info("In: %s", os.path.relpath(request.folder))
-    if request.config.tracking.backend != "none":
-        log.info("%s", where_tracked(request.config, request.folder))
+    if tracked := where_tracked(request.config, request.folder):
+        log.info("%s", tracked)

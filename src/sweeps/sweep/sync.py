@@ -14,10 +14,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeps.config import TrackingConfig
+    from sweeps.tracking import Tracker
 
 
-def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) -> bool:
+def sync(
+    folders: Sequence[Path],
+    *,
+    uri: str | None,
+    experiment: str | None,
+    trackers: Sequence[str] = (),
+) -> bool:
     """Sends all runs of some folders and says what was done; returns whether all is sent.
+
+    Args:
+        folders: Of runs, of sweeps, or of many of them.
+        uri: The MLflow store; None: the one that the runs were made with.
+        experiment: The experiment of MLflow; None: the one that the runs were made with.
+        trackers: A person's own ones, by the names of their classes, which are trusted.
 
     Raises:
         BadInputError: A folder holds no run, or the store does not answer.
@@ -32,8 +45,8 @@ def sync(folders: Sequence[Path], *, uri: str | None, experiment: str | None) ->
         closed = sum(close_orphan(paths) for paths in [*runs, *range_tests(folder)])
         closed += close_orphan_sweep(sweep)
         _judge(sweep)
-        config, output_dir = _tracking(runs, folder, uri=uri, experiment=experiment)
-        mirror = Mirror(config, output_dir)
+        tracking = _tracking(runs, uri=uri, experiment=experiment)
+        mirror = Mirror(_trackers(tracking, folder.parents[1], trackers))
         mirror.start()
         mirror.wait_ready(otherwise="or name another with --uri URI")
         if sweep.record.exists():
@@ -83,20 +96,25 @@ def _runs_and_sweeps(folder: Path) -> list[Path]:
 
 
 def _tracking(
-    runs: Sequence[RunPaths], folder: Path, *, uri: str | None, experiment: str | None
-) -> tuple[TrackingConfig, Path]:
-    """Returns where the runs were tracked, and the output folder that they lie in."""
+    runs: Sequence[RunPaths], *, uri: str | None, experiment: str | None
+) -> TrackingConfig:
+    """Returns where the runs were tracked."""
     from omegaconf import OmegaConf
 
     from sweeps.config import TrackingConfig
 
     saved = next((paths.config for paths in runs if paths.config.exists()), None)
     tracking = OmegaConf.load(saved).tracking if saved is not None else {}
-    return (
-        TrackingConfig(
-            backend="mlflow",
-            uri=uri or tracking.get("uri"),
-            experiment=experiment or tracking.get("experiment"),
-        ),
-        folder.parents[1],
+    return TrackingConfig(
+        backend="mlflow",
+        uri=uri or tracking.get("uri"),
+        experiment=experiment or tracking.get("experiment"),
+        tensorboard=bool(tracking.get("tensorboard")),
     )
+
+
+def _trackers(config: TrackingConfig, output_dir: Path, own: Sequence[str]) -> list[Tracker]:
+    from sweeps.tracking import built_in_trackers, own_tracker
+
+    theirs = [own_tracker(name, output_dir, trusted=(name.partition(".")[0],)) for name in own]
+    return built_in_trackers(config, output_dir) + theirs

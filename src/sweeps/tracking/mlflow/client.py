@@ -61,7 +61,7 @@ def explain(error: Exception) -> str:
     # A failed connection is a page of nested exceptions whose last words say it all.
     if found := re.findall(r"\[Errno -?\d+\] ([^'\")]+)", said):
         return str(found[-1]).strip()
-    if "timed out" in said:
+    if "timed out" in said and TIMEOUT in os.environ:
         return f"no answer within {os.environ[TIMEOUT]} s; {TIMEOUT} allows more"
     if found := re.findall(r"too many (\d+) error responses", said):
         return f"it answers {found[-1]}"

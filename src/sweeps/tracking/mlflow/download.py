@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import BadInputError
 from sweeps.runs.paths import RunPaths
 from sweeps.tracking.mlflow.client import explain, open_client
-from sweeps.tracking.mlflow.tracker import KEY_TAG, NOT_MEASURED
+from sweeps.tracking.mlflow.store import KEY_TAG, NOT_MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

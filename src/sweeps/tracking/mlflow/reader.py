@@ -14,7 +14,7 @@ from sweeps.runs.outcome import Outcome
 from sweeps.runs.results import CHANGES, Collection, RunResult, SweepResult, as_settings, best_point
 from sweeps.tracking.address import find_experiment
 from sweeps.tracking.mlflow.client import explain, open_client
-from sweeps.tracking.mlflow.tracker import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
+from sweeps.tracking.mlflow.store import KEY_TAG, NOT_MEASURED, PARENT_TAG, RANGE_TEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

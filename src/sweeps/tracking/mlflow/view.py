@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sweeps.config.identity import key_of
-from sweeps.tracking.mlflow.tracker import SETTING
+from sweeps.tracking.mlflow.store import SETTING
 from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
