@@ -43,6 +43,9 @@ LARGEST_LR = 10.0
 FIRST_SHARE = 1e-4
 """The first rate, of the largest: one below 1e-3 lowers no loss in so few steps."""
 
+EARLIER_STEPS, EARLIER_FIRST_SHARE = 200, 1e-7
+"""Of the range tests of an earlier version: a pick of theirs is kept."""
+
 ITS_OWN = ("lr", "log_every", "schedule")
 """What a range test sets itself, whatever the run has there."""
 
@@ -91,11 +94,21 @@ def range_test_of(cfg: DictConfig, hydra_cfg: Any, folder: Path) -> RunRequest:
     overrides = [*kept, "schedule=range_test"]
     return RunRequest(
         config=config,
-        folder=range_test_paths(folder, cell_name(overrides, identity(config))).folder,
+        folder=_earlier_pick(config, folder)
+        or range_test_paths(folder, cell_name(overrides, identity(config))).folder,
         overrides=overrides,
         choices=choices(hydra_cfg) | {"schedule": "range_test"},
         hydra_files=hydra_files(test, hydra_cfg, overrides),
     )
+
+
+def _earlier_pick(config: Config, folder: Path) -> Path | None:
+    """Returns the folder of a range test of an earlier version that has picked a rate for the same."""
+    own = {"start": EARLIER_FIRST_SHARE, "steps": EARLIER_STEPS}
+    schedule = dataclasses.replace(config.schedule, arguments={**config.schedule.arguments, **own})
+    before = dataclasses.replace(config, schedule=schedule, epochs=EARLIER_STEPS)
+    there = range_test_paths(folder, f"*-{identity(before)[:8]}").suggested_lr
+    return next((found.parent for found in folder.glob(str(there.relative_to(folder)))), None)
 
 
 def run_range_test(request: RunRequest) -> Suggestion:

@@ -198,6 +198,9 @@ def _say_all(tests: dict[str, RunRequest]) -> dict[str, float]:
 def _say(test: RunRequest, setting: Sequence[str]) -> float:
     found = Suggestion.load(RunPaths(test.folder))
     assert found is not None
+    if not found.tried:
+        log.info("Range test%s: lr %g (picked by an earlier version)", _for(setting), found.lr)
+        return found.lr
     log.info(
         "Range test%s: lr %g (from short trainings at %d rates; %d steps in all, %.0f %% of a whole"
         " training's, %.1f s)",
