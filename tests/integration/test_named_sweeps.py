@@ -57,7 +57,7 @@ def test_plan_extend_duplicates_and_reuse(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ready_store")
 def test_changed_code_is_named_and_trained_again_on_demand(tmp_path: Path) -> None:
     net = tmp_path / "mine.py"
-    source = "from sweeps.models import Linear\n\nclass Net(Linear):\n    pass\n"
+    source = "from sweeps.training.models import Linear\n\nclass Net(Linear):\n    pass\n"
     net.write_text(source)
     command = ["-m", "name=s", "model=custom", "model._target_=mine.Net", "trusted_targets=[mine]"]
     command += ["data=synthetic", "epochs=1", "lr=0.1,0.01"]

@@ -170,7 +170,7 @@ def test_other_launchers_search_without_stopping(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ready_store")
 def test_a_failed_trial_is_one_of_the_trials_and_is_run_again(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import os\nfrom sweeps.models import Linear\n\nclass Net(Linear):\n"
+        "import os\nfrom sweeps.training.models import Linear\n\nclass Net(Linear):\n"
         "    def forward(self, x):\n"
         "        if self.training and os.path.exists('broken'):\n"
         "            raise RuntimeError('broken')\n"
@@ -190,7 +190,7 @@ def test_a_failed_trial_is_one_of_the_trials_and_is_run_again(tmp_path: Path) ->
 
 def test_a_stopped_run_that_cannot_go_on_has_failed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import os\nfrom pathlib import Path\nfrom sweeps.models import Linear\n\n"
+        "import os\nfrom pathlib import Path\nfrom sweeps.training.models import Linear\n\n"
         "class Net(Linear):\n"
         "    def __init__(self, in_channels, image_size, num_classes):\n"
         "        super().__init__(in_channels, image_size, num_classes)\n"
