@@ -45,3 +45,10 @@ def test_a_generator_leaves_the_global_one_alone() -> None:
     before = torch.random.get_rng_state()
     torch.rand(8, generator=generator(3, "x"))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_seeds_differ_by_purpose() -> None:
+    assert (
+        len({derive(0, "init"), derive(0, "order"), derive(1, "init"), derive(0, "init", 1)}) == 4
+    )
+    assert generator(3, "x").initial_seed() == generator(3, "x").initial_seed()

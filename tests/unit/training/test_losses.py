@@ -49,3 +49,9 @@ def test_gradients_reach_the_outputs(loss: nn.Module) -> None:
 @pytest.mark.parametrize("loss", [L1Loss(), MSELoss()])
 def test_low_precision_outputs_are_accepted(loss: nn.Module) -> None:
     assert torch.isfinite(loss(OUTPUTS.bfloat16(), INDICES))
+
+
+def test_classes_become_one_hot() -> None:
+    outputs = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert MSELoss()(outputs, torch.tensor([0, 1])).item() == pytest.approx(0.25)
+    assert L1Loss()(outputs, torch.tensor([0, 1])).item() == pytest.approx(0.25)

@@ -69,3 +69,20 @@ def test_small_images_get_a_small_stem(
     assert stem.kernel_size == (kernel, kernel)
     assert stem.stride == (stride, stride)
     assert isinstance(model.get_submodule("maxpool"), nn.MaxPool2d) is pooled
+
+
+def test_the_notes_network_has_its_parameters() -> None:
+    model = SwaggerCifar(3, 32, 10)
+    assert sum(p.numel() for p in model.parameters()) == 145_578
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 32), (3, 50)])
+def test_models_follow_the_data(channels: int, size: int) -> None:
+    x = torch.zeros(2, channels, size, size).contiguous(memory_format=torch.channels_last)
+    for model in (
+        SwaggerCifar(channels, size, 7),
+        Linear(channels, size, 7),
+        MLP(channels, size, 7, hidden=[5]),
+        resnet18(channels, size, 7),
+    ):
+        assert model(x).shape == (2, 7)
