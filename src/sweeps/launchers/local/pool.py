@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sweeps.launchers.slots import Need
 
 
+LEAVING = "sweeps.launchers.local.server"
+
 TICK_S = 0.25
 GRACE_S = 10.0
 """How long a process that was asked to stop may take for its checkpoint."""
@@ -86,7 +88,7 @@ class Pool:
             return
         from multiprocessing import forkserver
 
-        self._context.set_forkserver_preload([preload])
+        self._context.set_forkserver_preload([preload, LEAVING])
         forkserver.ensure_running()
 
     def slots(self, need: Need) -> Slots:
