@@ -57,12 +57,12 @@ def take(trainer: Trainer, points: Points, *, until: int | None = None) -> Repor
     return None
 
 
-def whole(cfg: Config) -> tuple[Trainer, Points]:
+def whole(cfg: Config, *, steps: int = STEPS) -> tuple[Trainer, Points]:
     trainer, _ = build_trainer(cfg)
     points: Points = []
     take(trainer, points)
     assert trainer.done
-    assert trainer.total_steps == STEPS
+    assert trainer.total_steps == trainer.state.step == steps
     return trainer, points
 
 
@@ -106,6 +106,43 @@ def test_every_optimizer(optimizer: str, device: str, tmp_path: Path) -> None:
     twin = whole(cfg)
     for at in CUTS:
         assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+STEPPING = ["clip_norm=0.5", "accumulate=2", "ema=0.9"]
+"""What can be done to a step, which an optimizer may refuse."""
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_clipped_accumulated_and_averaged(optimizer: str, tmp_path: Path) -> None:
+    refused = {"lbfgs": "clip_norm", "schedule_free_sgd": "ema", "schedule_free_adamw": "ema"}
+    words = [word for word in STEPPING if not word.startswith(refused.get(optimizer, "-"))]
+    rules = (
+        []
+        if optimizer in ("lbfgs", "prodigy")
+        else ["optimizer.rules=[{match: '*.bias', lr: 0.5}]"]
+    )
+    cfg = config(f"optimizer={optimizer}", "schedule=linear", "report_every=2", *words, *rules)
+    twin = whole(cfg, steps=9)  # of five batches two at a time, the last alone
+    for at in (1, 3, 5):
+        assert_equal(cut(cfg, at, RunPaths(tmp_path)), twin)
+
+
+@pytest.mark.parametrize("optimizer", ["schedule_free_sgd", "adam", "muon"])
+def test_batch_norm_and_the_weights_that_are_judged(optimizer: str, tmp_path: Path) -> None:
+    averaged = [] if optimizer.startswith("schedule_free") else ["ema=0.9"]
+    images = [
+        "model=resnet18",
+        "data.samples=40",
+        "data.image_size=8",
+        "epochs=2",
+        "report_every=1",
+    ]
+    cfg = config(f"optimizer={optimizer}", *averaged, *images)
+    twin = whole(cfg, steps=6)
+    assert_equal(cut(cfg, 2, RunPaths(tmp_path)), twin)
+    trained, best = twin[0].model.state_dict(), twin[0].state.best_model
+    same = [torch.equal(trained[name], best[name]) for name in best]
+    assert any(same) == (not averaged and twin[0].state.best_epoch == 2)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_loss")
 PICKS = ("best", "last")
+DECAYS = ("all", "matrices")
 VAL_SPLITS = ("stratified", "random")
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
@@ -46,6 +47,7 @@ def check_values(config: Config) -> None:
             raise BadInputError(f"{key}={value} must be 1 or more.")
         if value is not None and value > MOST:
             raise BadInputError(f"{key}={value} must be at most {MOST}.")
+    _check_steps(config)
     if config.threads is not None and not 1 <= config.threads <= MOST_THREADS:
         raise BadInputError(
             f"threads={config.threads} must be 1 or more, at most {MOST_THREADS}, or null."
@@ -76,6 +78,18 @@ def check_values(config: Config) -> None:
         _check_source(config.data.arguments)
     _check_schedule(config)
     _check_settings(config)
+
+
+def _check_steps(config: Config) -> None:
+    """Checks what an optimizer step is made of."""
+    if config.clip_norm is not None:
+        _positive("clip_norm", config.clip_norm)
+    if not 1 <= config.accumulate <= MOST:
+        raise BadInputError(f"accumulate={config.accumulate} must be 1 batch or more.")
+    if config.ema is not None and not 0 < config.ema < 1:
+        raise BadInputError(
+            f"ema={config.ema} must be above 0 and below 1, such as ema=0.999, or null."
+        )
 
 
 def _check_name(name: str) -> None:
@@ -133,16 +147,18 @@ def _check_bonds(config: Config) -> None:
 def _check_settings(config: Config) -> None:
     """Checks the settings of shipped models, losses and optimizers; other classes check their own."""
     optimizer, loss, model = config.optimizer, config.loss.arguments, config.model.arguments
+    _one_of("optimizer.decay", optimizer.decay, DECAYS)
     if optimizer.target in TARGETS:
         settings = optimizer.arguments
         _positive("optimizer.lr", settings["lr"])
-        if settings.get("nesterov") and not settings["momentum"] > 0:
+        if settings.get("nesterov") and not settings.get("momentum", 0) > 0:
             raise BadInputError(
                 "optimizer.nesterov=true needs a momentum; add optimizer.momentum=0.9."
             )
         for key in ("momentum", "weight_decay"):
-            if settings.get(key, 0) < 0:
-                raise BadInputError(f"optimizer.{key}={settings[key]} must be 0 or more.")
+            value = settings.get(key, 0)
+            if isinstance(value, int | float) and value < 0:
+                raise BadInputError(f"optimizer.{key}={value} must be 0 or more.")
     if config.loss.target in TARGETS and not 0 <= loss.get("label_smoothing", 0) <= 1:
         raise BadInputError(
             f"loss.label_smoothing={loss['label_smoothing']} must be between 0 and 1."

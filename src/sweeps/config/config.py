@@ -79,8 +79,27 @@ class ScheduleSettings:
 
 
 @dataclass(kw_only=True)
+class OptimizerSettings:
+    """What every optimizer has: how it treats the parts of a model.
+
+    Attributes:
+        decay: 'all' decays every parameter, 'matrices' no biases, norms and embeddings.
+        rules: Parameters by the pattern of their names, each with a factor on the rate, such as
+            {match: 'head.*', lr: 0.1}.
+    """
+
+    decay: str = field(default="all", metadata={"before": "all"})
+    rules: list[dict[str, Any]] = field(default_factory=list, metadata={"before": []})
+
+
+@dataclass(kw_only=True)
 class DataComponent(DataSettings, Component):
     """A data set; its arguments are those of its source."""
+
+
+@dataclass(kw_only=True)
+class OptimizerComponent(OptimizerSettings, Component):
+    """An optimizer; its arguments are those of its class."""
 
 
 @dataclass(kw_only=True)
@@ -127,12 +146,15 @@ class RunConfig:
     model: Component = MISSING
     data: DataComponent = MISSING
     loss: Component = MISSING
-    optimizer: Component = MISSING
+    optimizer: OptimizerComponent = MISSING
     schedule: ScheduleComponent = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig, metadata=PLACE)
     lr: float = MISSING
     batch_size: int = MISSING
     epochs: int = MISSING
+    clip_norm: float | None = field(default=None, metadata={"before": None})
+    accumulate: int = field(default=1, metadata={"before": 1})
+    ema: float | None = field(default=None, metadata={"before": None})
     seed: int = MISSING
     device: str = MISSING
     threads: int | None = MISSING

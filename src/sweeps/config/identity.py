@@ -61,7 +61,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
         value = getattr(config, each.name)
         if each.name == "name" or use_of(each.name) is Use.SCHEDULING:
             continue
-        if each.name == "report_every" and value is None:
+        if value is None and each.name in BEFORE:
             continue
         if isinstance(value, Component):
             flat |= _dotted(each.name, value)
@@ -83,7 +83,7 @@ def _dotted(group: str, component: Component) -> dict[str, Any]:
 
 def _named(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the values without the later keys that are what they were before."""
-    if prefix and values.get("_target_") not in TARGETS:
+    if prefix not in ("", "optimizer.") and values.get("_target_") not in TARGETS:
         return values  # a person's own component may have an argument of that name
     later = BEFORE.items()
     return {key: value for key, value in values.items() if (f"{prefix}{key}", value) not in later}

@@ -7,7 +7,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigKeyError,
     InterpolationKeyError,
@@ -21,13 +21,23 @@ from sweeps.config.config import (
     Component,
     Config,
     DataComponent,
+    OptimizerComponent,
+    OptimizerSettings,
     ScheduleComponent,
     SearchConfig,
     TrackingConfig,
 )
 from sweeps.config.conversions import wrong_type
 from sweeps.config.lr_values import parse_rate
-from sweeps.config.schema import GROUPS, TARGETS, DataConfig, Flat, Schedule
+from sweeps.config.schema import (
+    GROUPS,
+    TARGETS,
+    DataConfig,
+    Flat,
+    LaterOptimizer,
+    Optimizer,
+    Schedule,
+)
 from sweeps.config.trust import canonical, check_trusted, find_targets, with_targets
 from sweeps.errors import BadInputError, did_you_mean
 
@@ -110,7 +120,18 @@ def from_mapping(values: dict[str, Any]) -> Config:
     return config
 
 
-COMPONENTS: dict[str, type[Component]] = {"data": DataComponent, "schedule": ScheduleComponent}
+COMPONENTS: dict[str, type[Component]] = {
+    "data": DataComponent,
+    "optimizer": OptimizerComponent,
+    "schedule": ScheduleComponent,
+}
+
+SHARED: dict[str, Any] = {
+    "data": DataConfig,
+    "optimizer": OptimizerSettings,
+    "schedule": Schedule,
+}
+"""What the components of a group have in common, whoever wrote them."""
 
 _typed_groups: dict[tuple[str, str, tuple[str, ...]], dict[str, Any]] = {}
 
@@ -168,21 +189,46 @@ def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -
     for path, nested in find_targets(values, group):
         check_trusted(path, nested, trusted)
     schema = TARGETS.get(target)
+    if schema is not None and issubclass(schema, Optimizer):
+        return _typed_optimizer(schema, values)
     if schema is not None:
         return _typed(schema, values, prefix=f"{group}.")
-    shared_types: dict[str, Any] = {"data": DataConfig, "schedule": Schedule}
-    common = shared_types.get(group)
+    common = SHARED.get(group)
     if common is None:
         return values
     shared = {name: values[name] for name in common.__dataclass_fields__ if name in values}
     return values | _typed(common, shared, prefix=f"{group}.")
 
 
-def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, Any]:
-    """Returns `values` converted to the field types of `schema`."""
+def _typed_optimizer(schema: type[Optimizer], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of an optimizer; those that are not listed are its class's to judge."""
+    if "lr" not in values:
+        raise BadInputError("optimizer.lr has no value. Type optimizer.lr=...")
+    listed = {name: values[name] for name in schema.__dataclass_fields__ if name in values}
+    typed = _typed(schema, listed, prefix="optimizer.", complete=False)
+    if issubclass(schema, LaterOptimizer):
+        typed |= {key: value for key, value in listed.items() if value == typed[key]}
+    return values | typed
+
+
+def _typed(
+    schema: type, values: dict[str, Any], *, prefix: str, complete: bool = True
+) -> dict[str, Any]:
+    """Returns `values` converted to the field types of `schema`, all of which a complete one has."""
+    merged = _merged(schema, values, prefix=prefix, complete=complete)
+    typed = {str(key): value for key, value in merged.items() if value != MISSING}
+    for key, value in typed.items():
+        for number in value if isinstance(value, list) else [value]:
+            # The rate has a message of its own.
+            if key != "lr" and isinstance(number, float) and not math.isfinite(number):
+                raise BadInputError(f"{prefix}{key}={number} must be a finite number.")
+    return typed
+
+
+def _merged(schema: type, values: dict[str, Any], *, prefix: str, complete: bool) -> dict[Any, Any]:
     try:
         merged = OmegaConf.merge(_fields(schema), values)
-        container = OmegaConf.to_container(merged, throw_on_missing=True)
+        container = OmegaConf.to_container(merged, throw_on_missing=complete)
     except ConfigKeyError as error:
         key = str(error.key)
         options = schema.__dataclass_fields__  # type: ignore[attr-defined]
@@ -195,13 +241,7 @@ def _typed(schema: type, values: dict[str, Any], *, prefix: str) -> dict[str, An
     except ValidationError as error:
         raise BadInputError(_unfit(f"{prefix}{error.full_key}", _first_line(error))) from None
     assert isinstance(container, dict)
-    typed = {str(key): value for key, value in container.items()}
-    for key, value in typed.items():
-        for number in value if isinstance(value, list) else [value]:
-            # The rate has a message of its own.
-            if key != "lr" and isinstance(number, float) and not math.isfinite(number):
-                raise BadInputError(f"{prefix}{key}={number} must be a finite number.")
-    return typed
+    return container
 
 
 @functools.cache

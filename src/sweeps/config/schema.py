@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeps.config.config import (
     Config,
     DataSettings,
+    OptimizerSettings,
     ScheduleSettings,
     SearchConfig,
     TrackingConfig,
@@ -21,33 +22,35 @@ from sweeps.config.config import (
 
 
 @dataclass
-class SGD:
-    """Stochastic gradient descent."""
+class Optimizer(OptimizerSettings):
+    """What every optimizer has; any other argument of its class may be typed too."""
 
     _target_: str = MISSING
     lr: float = MISSING
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent."""
+
     momentum: float = MISSING
     nesterov: bool = MISSING
     weight_decay: float = MISSING
 
 
 @dataclass
-class Adam:
+class Adam(Optimizer):
     """Adam and AdamW."""
 
-    _target_: str = MISSING
-    lr: float = MISSING
     betas: list[float] = MISSING
     eps: float = MISSING
     weight_decay: float = MISSING
 
 
 @dataclass
-class RMSprop:
+class RMSprop(Optimizer):
     """RMSprop."""
 
-    _target_: str = MISSING
-    lr: float = MISSING
     alpha: float = MISSING
     eps: float = MISSING
     momentum: float = MISSING
@@ -55,14 +58,134 @@ class RMSprop:
 
 
 @dataclass
-class Adagrad:
+class Adagrad(Optimizer):
     """Adagrad."""
 
-    _target_: str = MISSING
-    lr: float = MISSING
     lr_decay: float = MISSING
     eps: float = MISSING
     weight_decay: float = MISSING
+
+
+@dataclass
+class LaterOptimizer(Optimizer):
+    """One that was optimizer=custom before it had a word of its own.
+
+    Its numbers keep the form in which they were typed, 0 or 0.0: identities were made of it.
+    """
+
+    weight_decay: float = MISSING
+
+
+@dataclass
+class Adadelta(LaterOptimizer):
+    """Adadelta."""
+
+    rho: float = MISSING
+    eps: float = MISSING
+
+
+@dataclass
+class Adafactor(LaterOptimizer):
+    """Adafactor."""
+
+    beta2_decay: float = MISSING
+    d: float = MISSING
+
+
+@dataclass
+class ASGD(LaterOptimizer):
+    """Averaged stochastic gradient descent."""
+
+    lambd: float = MISSING
+    alpha: float = MISSING
+    t0: float = MISSING
+
+
+@dataclass
+class TwoMoments(LaterOptimizer):
+    """Relatives of Adam."""
+
+    betas: list[float] = MISSING
+    eps: float = MISSING
+
+
+@dataclass
+class NAdam(TwoMoments):
+    """Adam with Nesterov's momentum."""
+
+    momentum_decay: float = MISSING
+    decoupled_weight_decay: bool = MISSING
+
+
+@dataclass
+class RAdam(TwoMoments):
+    """Adam whose first steps are rectified."""
+
+    decoupled_weight_decay: bool = MISSING
+
+
+@dataclass
+class Rprop(LaterOptimizer):
+    """Resilient backpropagation."""
+
+    etas: list[float] = MISSING
+    step_sizes: list[float] = MISSING
+
+
+@dataclass
+class LBFGS(LaterOptimizer):
+    """Limited-memory BFGS, several losses a step."""
+
+    max_iter: int = MISSING
+    history_size: int = MISSING
+    line_search_fn: str | None = MISSING
+
+
+@dataclass
+class Muon(TwoMoments):
+    """Muon for hidden matrices, AdamW for the rest."""
+
+    momentum: float = MISSING
+    nesterov: bool = MISSING
+    ns_steps: int = MISSING
+
+
+@dataclass
+class ScheduleFreeSGD(LaterOptimizer):
+    """Schedule-free SGD."""
+
+    momentum: float = MISSING
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class ScheduleFreeAdamW(TwoMoments):
+    """Schedule-free AdamW."""
+
+    warmup_steps: int = MISSING
+
+
+@dataclass
+class Prodigy(TwoMoments):
+    """Prodigy, which finds the size of its steps."""
+
+    d_coef: float = MISSING
+    use_bias_correction: bool = MISSING
+    safeguard_warmup: bool = MISSING
+
+
+@dataclass
+class Lion(LaterOptimizer):
+    """Lion."""
+
+    betas: list[float] = MISSING
+
+
+@dataclass
+class SOAP(TwoMoments):
+    """Adam in the eigenbasis of Shampoo's preconditioner."""
+
+    precondition_frequency: int = MISSING
 
 
 @dataclass
@@ -196,6 +319,20 @@ TARGETS: dict[str, type] = {
     "torch.optim.AdamW": Adam,
     "torch.optim.RMSprop": RMSprop,
     "torch.optim.Adagrad": Adagrad,
+    "torch.optim.Adadelta": Adadelta,
+    "torch.optim.Adafactor": Adafactor,
+    "torch.optim.Adamax": TwoMoments,
+    "torch.optim.ASGD": ASGD,
+    "torch.optim.NAdam": NAdam,
+    "torch.optim.RAdam": RAdam,
+    "torch.optim.Rprop": Rprop,
+    "torch.optim.LBFGS": LBFGS,
+    "sweeps.optimizers.Muon": Muon,
+    "schedulefree.SGDScheduleFree": ScheduleFreeSGD,
+    "schedulefree.AdamWScheduleFree": ScheduleFreeAdamW,
+    "prodigyopt.Prodigy": Prodigy,
+    "pytorch_optimizer.Lion": Lion,
+    "pytorch_optimizer.SOAP": SOAP,
     "sweeps.schedules.constant": Schedule,
     "sweeps.schedules.step": StepSchedule,
     "sweeps.schedules.exponential": ExponentialSchedule,
@@ -215,7 +352,11 @@ CHOSEN = (*GROUPS, "tracking", "search", "experiment")
 
 _DATA = {schema for schema in TARGETS.values() if issubclass(schema, DataConfig)}
 
-BEFORE_IN_ALL = earlier_values(Config) | earlier_values(DataConfig, "data.")
+BEFORE_IN_ALL = (
+    earlier_values(Config)
+    | earlier_values(DataConfig, "data.")
+    | earlier_values(OptimizerSettings, "optimizer.")
+)
 """What stood for the keys that every run has by now, before there were any."""
 
 BEFORE = BEFORE_IN_ALL.copy()
@@ -229,6 +370,7 @@ def key_types() -> dict[str, str]:
     """Returns the annotation of each setting whose key alone says what it is, such as 'str | None'."""
     schemas: list[tuple[str, Any]] = [("", Config)]
     schemas += [("tracking.", TrackingConfig), ("search.", SearchConfig)]
+    schemas += [("optimizer.", OptimizerSettings)]
     schemas += [("data.", schema) for schema in _DATA]
     return {
         f"{prefix}{each.name}": str(each.type)
@@ -267,5 +409,10 @@ Typed = _flat("Typed", lr=Any)
 
 
 def register() -> None:
-    """Tells Hydra the types of the top-level values."""
-    ConfigStore.instance().store(name="schema", node=Typed)
+    """Tells Hydra the types of the top-level values.
+
+    An optimizer is open for any argument of its class, which is known when it is built.
+    """
+    node: DictConfig = OmegaConf.structured(Typed)
+    node.optimizer._set_flag("struct", False)
+    ConfigStore.instance().store(name="schema", node=node)

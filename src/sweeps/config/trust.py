@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,19 @@ from sweeps.errors import BadInputError, did_you_mean, sentence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PACKAGES = {
+    "prodigyopt.": "prodigyopt",
+    "pytorch_optimizer.": "pytorch-optimizer",
+    "schedulefree.": "schedulefree",
+}
+"""Trusted for their optimizers alone, and what to install for them."""
+
 TRUSTED_PREFIXES = (
+    *PACKAGES,
     "sweeps.data.",
     "sweeps.losses.",
     "sweeps.models.",
+    "sweeps.optimizers.",
     "sweeps.schedules.",
     "torch.nn.",
     "torch.optim.",
@@ -26,6 +36,7 @@ TRUSTED_PREFIXES = (
 LIVES_IN = {
     "sweeps.losses.": "sweeps.training.losses.",
     "sweeps.models.": "sweeps.training.models.",
+    "sweeps.optimizers.": "sweeps.training.muon.",
     "sweeps.schedules.": "sweeps.training.schedules.",
 }
 """Canonical names and the files behind them. Targets are hashed into identities and stand in saved
@@ -130,6 +141,11 @@ def named_object(key: str, name: str, trusted: tuple[str, ...]) -> tuple[Any, st
     try:
         found = get_object(located(name))
     except (ImportError, AttributeError, ValueError, HydraException) as error:
+        if package := _to_install(name):
+            raise BadInputError(
+                f"{name} is in the package {package}, which is not installed. Type pip install"
+                f" {package}, or choose another {key.removesuffix('._target_')}."
+            ) from error
         reason = str(error).strip().splitlines()[-1]
         raise BadInputError(f"{key}={name} cannot be found: {sentence(reason)}") from error
     home = canonical(f"{getattr(found, '__module__', '')}.")
@@ -139,6 +155,14 @@ def named_object(key: str, name: str, trusted: tuple[str, ...]) -> tuple[Any, st
             f" ({', '.join(prefixes)}). If you trust its code, add 'trusted_targets=[{home[:-1]}]'."
         )
     return found, home
+
+
+def _to_install(target: str) -> str | None:
+    """Returns the package that a target needs, where it is not there."""
+    for prefix, package in PACKAGES.items():
+        if target.startswith(prefix) and importlib.util.find_spec(prefix[:-1]) is None:
+            return package
+    return None
 
 
 def _is_building_block(target: str, found: Any) -> bool:
@@ -152,4 +176,6 @@ def _is_building_block(target: str, found: Any) -> bool:
         kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
         return issubclass(found, kinds)
     name = getattr(found, "__qualname__", ".")
+    if target.startswith(tuple(PACKAGES)):
+        return False
     return "." not in name and not any(part.startswith("_") for part in target.split("."))

@@ -14,12 +14,22 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from torch.nn.parameter import is_lazy
 
+from sweeps.config.schema import TARGETS
 from sweeps.config.trust import check_object, check_objects, located, with_targets
 from sweeps.data import Batches, Dataset, Source, prepare
 from sweeps.errors import BadInputError, SweepsError, TryAgainError, sentence
 from sweeps.seeding import derive
 from sweeps.training.determinism import find_device, set_determinism
+from sweeps.training.muon import Muon
 from sweeps.training.objective import measured_by
+from sweeps.training.optimizers import (
+    check_arguments,
+    has_modes,
+    needs_closure,
+    parameter_groups,
+    read_rules,
+    scale_rates,
+)
 from sweeps.training.schedules import Schedule
 from sweeps.training.trainer import Parts, Trainer, TrainerSettings
 
@@ -52,19 +62,20 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
             f"batch_size={config.batch_size} is larger than the {len(dataset.train)} training images."
             f" Type batch_size={len(dataset.train)} or less."
         )
+    _check_accumulate(config, images=len(dataset.train))
     model = build_model(config, dataset).to(device)
     if device.type != "mps":  # https://github.com/pytorch/pytorch/issues/175190
         model.to(memory_format=torch.channels_last)
     loss = _of_kind(torch.nn.Module, "loss", _instantiate("loss", config.loss, config)).to(device)
-    optimizer = _instantiate("optimizer", config.optimizer, config, params=model.parameters())
-    _of_kind(torch.optim.Optimizer, "optimizer", optimizer)
+    optimizer = _optimizer(config, model)
     train, val, test = _batches(config, dataset, device)
     _probe(config, model, loss, test)
+    _probe_training(config, model, loss, train, images=len(dataset.train))
     parts = Parts(
         model=model,
         loss=loss,
         optimizer=optimizer,
-        schedule=_schedule(config, train.steps_per_epoch),
+        schedule=_schedule(config, math.ceil(train.steps_per_epoch / config.accumulate)),
         train=train,
         val=val,
         test=test,
@@ -76,11 +87,23 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         pick=config.pick,
         log_every=config.log_every,
         report_every=config.report_every,
+        clip_norm=config.clip_norm,
+        accumulate=config.accumulate,
+        ema=config.ema,
         seed=config.seed,
         device=device,
         bf16=config.precision == "bf16",
     )
     return Trainer(parts, settings), dataset
+
+
+def _check_accumulate(config: Config, *, images: int) -> None:
+    batches = math.ceil(images / config.batch_size)
+    if config.accumulate > batches:
+        raise BadInputError(
+            f"accumulate={config.accumulate} is more than the {batches} batches of an epoch. Type"
+            f" accumulate={batches} or less, or a smaller batch_size."
+        )
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -135,12 +158,16 @@ def _settle_sizes(config: Config, model: torch.nn.Module, x: torch.Tensor) -> No
     try:
         with torch.no_grad():
             model.eval()(x)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except MISFITS as error:
         raise _misfit(config, x, error) from error
 
 
+MISFITS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError)
+"""What models, losses and torch raise for shapes that they cannot take."""
+
+
 def _misfit(config: Config, x: torch.Tensor, error: Exception) -> BadInputError:
-    reason = str(error).strip().splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if "deterministic" in reason:
         return BadInputError(f"{sentence(reason)} Add deterministic=false to allow it.")
     return BadInputError(
@@ -194,6 +221,47 @@ def _naming_memory(device: torch.device) -> Iterator[None]:
         ) from error
 
 
+def _optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
+    chosen = config.optimizer
+    made_by = check_object("optimizer", chosen.target, tuple(config.trusted_targets))
+    if made_by is torch.optim.SparseAdam:
+        raise BadInputError(
+            "torch.optim.SparseAdam updates rows that have sparse gradients, and these models have dense"
+            " ones. Choose optimizer=adam."
+        )
+    check_arguments(chosen.target, made_by, chosen.arguments, ours=chosen.target in TARGETS)
+    rules = read_rules(chosen.rules)
+    groups = parameter_groups(model, decay=chosen.decay, rules=rules, hidden=made_by is Muon)
+    # A generator: Hydra would copy a list, with the parameters in it.
+    params = (group for group in groups)
+    built = _instantiate("optimizer", chosen, config, params=params)
+    optimizer = _of_kind(torch.optim.Optimizer, "optimizer", built)
+    scale_rates(optimizer, rules)
+    _check_loop(config, optimizer)
+    return optimizer
+
+
+def _check_loop(config: Config, optimizer: torch.optim.Optimizer) -> None:
+    """Refuses what an optimizer does itself, or cannot be done to it."""
+    target = config.optimizer.target
+    if config.optimizer.decay != "all" and "weight_decay" not in optimizer.defaults:
+        raise BadInputError(
+            f"optimizer.decay={config.optimizer.decay} has nothing to leave out: {target} has no"
+            " weight_decay. Leave it out."
+        )
+    if config.optimizer.rules and target == "prodigyopt.Prodigy":
+        raise BadInputError(f"optimizer.rules: {target} has one rate for all. Leave them out.")
+    if config.ema is not None and has_modes(optimizer):
+        raise BadInputError(
+            f"ema={config.ema}: {target} averages its weights itself. Leave ema out."
+        )
+    if config.clip_norm is not None and needs_closure(type(optimizer)):
+        raise BadInputError(
+            f"clip_norm={config.clip_norm}: {target} compares gradients along a line, which clipping"
+            " would falsify. Leave clip_norm out."
+        )
+
+
 def _schedule(config: Config, steps_per_epoch: int) -> Schedule:
     values = config.schedule.arguments
     target = check_object("schedule", config.schedule.target, tuple(config.trusted_targets))
@@ -242,5 +310,57 @@ def _probe(config: Config, model: torch.nn.Module, loss: torch.nn.Module, test: 
             float(loss(outputs, y))  # waits for a GPU, so that its errors come here
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except MISFITS as error:
         raise _misfit(config, x, error) from error
+
+
+def _probe_training(
+    config: Config,
+    model: torch.nn.Module,
+    loss: torch.nn.Module,
+    train: Batches,
+    *,
+    images: int,
+) -> None:
+    """Tries the smallest batch of an epoch as it is trained on; the model's buffers stay as they were.
+
+    Whatever else goes wrong is the training's to say, in the log of its run.
+    """
+    last = images % config.batch_size or config.batch_size
+    x, y = next(iter(train.ordered(batch_size=min(2, last))))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    outputs = None
+    try:
+        with torch.no_grad():
+            outputs = model(x)
+            float(loss(outputs, y))
+    except torch.OutOfMemoryError:
+        raise
+    except MISFITS as error:
+        if last == 1 and "more than 1 value per channel" in str(error):
+            raise _single(config, images) from error
+        if isinstance(outputs, tuple | list | dict):
+            raise _several_outputs(config, outputs) from error
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(before[name])
+
+
+def _several_outputs(config: Config, outputs: object) -> BadInputError:
+    return BadInputError(
+        f"model {config.model.target} returns a {type(outputs).__name__} in training and a tensor in"
+        " evaluation; a training learns from one tensor of outputs. Leave its further outputs out,"
+        " such as with +model.aux_logits=false."
+    )
+
+
+def _single(config: Config, images: int) -> BadInputError:
+    """Returns what is wrong where BatchNorm would see one image alone."""
+    size = config.batch_size
+    near = next(n for n in (*range(size - 1, 1, -1), *range(2, images + 1)) if images % n != 1)
+    return BadInputError(
+        f"batch_size={size} leaves one of {images} training images for the last batch of an epoch,"
+        f" and BatchNorm cannot learn from one. Type batch_size={near}."
+    )

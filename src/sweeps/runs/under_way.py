@@ -100,7 +100,8 @@ class RunUnderWay:
         saved_at = time.monotonic()
         for report in self._reports(points):
             if report.epoch_done and self.request.config.keep_every_epoch:
-                save_weights(self.paths.weights_after(report.epoch), self.training.capture().model)
+                state = self.training.capture()
+                save_weights(self.paths.weights_after(report.epoch), state.average or state.model)
             ending = self._asked_to_end(report)
             if self.training.done:
                 break

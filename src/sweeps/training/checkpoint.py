@@ -62,6 +62,7 @@ class TrainState:
         start_loss: Loss of the first batch before the first step.
         predictions: Classes (2, n) of the test images: as the best epoch predicts them, and true.
         rng: State of torch's own generators, which dropout uses.
+        average: The moving average of the weights, where there is one.
     """
 
     model: dict[str, Any]
@@ -83,6 +84,7 @@ class TrainState:
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_model: dict[str, Any] = field(default_factory=dict)
     rng: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
 

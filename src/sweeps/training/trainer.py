@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sweeps.seeding import derive
+from sweeps.training.averaging import JudgedWeights
 from sweeps.training.best import keep_best
 from sweeps.training.checkpoint import TrainState
 from sweeps.training.evaluation import evaluate
 from sweeps.training.loss_meter import LossMeter
 from sweeps.training.objective import EPOCH_TRAIN_LOSS
 from sweeps.training.protocol import Report
+from sweeps.training.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +75,9 @@ class TrainerSettings:
         bf16: Whether the forward pass runs in bfloat16.
         report_every: Optimizer steps between two evaluations besides those after an epoch, or None.
         pick: Whether the 'best' epoch by the objective or the 'last' one is the result.
+        clip_norm: The largest norm of a step's gradient, or None for any.
+        accumulate: Batches whose gradients make one optimizer step.
+        ema: Decay of the moving average of the weights by which a run is judged, or None for none.
     """
 
     epochs: int
@@ -82,6 +88,9 @@ class TrainerSettings:
     bf16: bool = False
     report_every: int | None = None
     pick: str = "best"
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Returns the precision of forward passes."""
@@ -99,13 +108,14 @@ class Trainer:
         self.diverged = False
         self._parts, self._settings = parts, settings
         self._losses = LossMeter(self.state)
-        self._base_rates = [float(group["lr"]) for group in parts.optimizer.param_groups]
+        self._stepper, self._judged = Stepper(parts, settings), JudgedWeights(parts, settings)
         torch.manual_seed(derive(settings.seed, "dropout"))
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self._settings.epochs * self._parts.train.steps_per_epoch
+        batches = self._parts.train.steps_per_epoch
+        return self._settings.epochs * math.ceil(batches / self._settings.accumulate)
 
     @property
     def done(self) -> bool:
@@ -129,6 +139,7 @@ class Trainer:
         state.model = self.model.state_dict()
         state.optimizer = self._parts.optimizer.state_dict()
         state.schedule = self._parts.schedule.state_dict()
+        state.average = self._judged.average
         state.rng = _generators(self._settings.device)
         return state
 
@@ -136,42 +147,31 @@ class Trainer:
         """Continues from a saved state."""
         self.state, self._losses = state, LossMeter(state)
         self.model.load_state_dict(state.model)
+        self._judged.average = {n: t.to(self._settings.device) for n, t in state.average.items()}
         self._parts.optimizer.load_state_dict(state.optimizer)
         self._parts.schedule.load_state_dict(state.schedule)
         _set_generators(state.rng, self._settings.device)
 
     def _train_epoch(self) -> Iterator[Report]:
         state = self.state
-        self.model.train()
-        for x, y in self._parts.train.epoch(state.epoch, start=state.batch):
-            rate = self._step(x, y)
-            metrics = self._read_loss(rate)
+        self._judged.train()
+        batches = self._parts.train.epoch(state.epoch, start=state.batch)
+        while taken := list(itertools.islice(batches, self._settings.accumulate)):
+            loss = self._stepper.take(taken)
+            state.step += 1
+            state.batch += len(taken)
+            self._judged.update(state.step)
+            self._losses.add(loss, sum(len(y) for _, y in taken))
+            metrics = self._read_loss()
             if self._evaluates_here():
-                metrics |= self._measure().metrics
-                self.model.train()
+                with self._judged.in_place(state.epoch):
+                    metrics |= self._measure().metrics
+                self._judged.train()
             yield self._report(metrics)
             if self.diverged:
                 return
 
-    def _step(self, x: Tensor, y: Tensor) -> float:
-        """Takes an optimizer step; returns its learning rate."""
-        parts = self._parts
-        factor = parts.schedule.factor
-        for group, rate in zip(parts.optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * factor
-        parts.optimizer.zero_grad(set_to_none=True)
-        with self._settings.autocast():
-            loss = parts.loss(parts.forward(x), y)
-        loss.backward()
-        parts.optimizer.step()
-        rate_in_use = float(parts.optimizer.param_groups[0]["lr"])
-        parts.schedule.advance()
-        self.state.step += 1
-        self.state.batch += 1
-        self._losses.add(loss.detach(), len(y))
-        return rate_in_use
-
-    def _read_loss(self, rate: float) -> dict[str, float]:
+    def _read_loss(self) -> dict[str, float]:
         """Returns the points of a step, where it has some, and sees whether the loss is finite."""
         state, settings = self.state, self._settings
         log_now = state.step % settings.log_every == 0
@@ -182,7 +182,7 @@ class Trainer:
             # Only here: a checkpoint in between must not change where a run diverges.
             self.diverged = not math.isfinite(state.window_loss)
         if log_now or self.diverged:
-            return {"train_loss": self._losses.close_window(), "lr": rate}
+            return {"train_loss": self._losses.close_window(), **self._stepper.rates()}
         return {}
 
     def _evaluates_here(self) -> bool:
@@ -199,16 +199,16 @@ class Trainer:
         metrics = {}
         if state.window_images:
             metrics["train_loss"] = self._losses.close_window()
-            metrics["lr"] = float(parts.optimizer.param_groups[0]["lr"])
-        measured = self._measure()
-        metrics |= measured.metrics
+            metrics |= self._stepper.rates()
+        with self._judged.in_place(state.epoch):
+            measured = self._measure()
+            metrics |= measured.metrics
+            self.diverged = not math.isfinite(measured.loss)
+            by, pick = settings.objective, settings.pick
+            if not self.diverged and keep_best(state, metrics, self.model, by=by, pick=pick):
+                state.predictions = measured.classes if parts.val is None else state.predictions
         self._losses.close_epoch()
         parts.schedule.epoch_end(measured.loss)
-        self.diverged = not math.isfinite(measured.loss)
-        if not self.diverged:
-            kept = keep_best(state, metrics, self.model, by=settings.objective, pick=settings.pick)
-            if kept and parts.val is None:
-                state.predictions = measured.classes
         return self._report(metrics, epoch_done=True)
 
     def _measure(self) -> Evaluation:
