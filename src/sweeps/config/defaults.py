@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def present_defaults() -> dict[str, Any]:
     """Returns what the keys that are newer than some saved runs stand at today, for every choice."""
     shipped = OmegaConf.create(shipped_values())
-    return {key: OmegaConf.select(shipped, key) for key in BEFORE_IN_ALL}
+    found = {key: OmegaConf.select(shipped, key) for key in BEFORE_IN_ALL}
+    return {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for key, value in found.items()
+    }
 
 
 def keep_defaults(cfg: DictConfig, kept: Mapping[str, Any], overrides: Iterable[str]) -> None:

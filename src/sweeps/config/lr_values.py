@@ -1,4 +1,4 @@
-"""What may stand where a learning rate does: auto, around(auto, 5), around(0.01, 5, 2).
+"""What may stand where a learning rate does: auto, around(auto, 5), around(0.01, 5, 2), space.
 
 Such a word becomes plain numbers before there is a run: an identity, a folder and a param know
 numbers alone.
@@ -25,6 +25,9 @@ HALF_DECADE = 10**0.5
 """From one rate to the next, where no other factor is given."""
 
 CALL = re.compile(r"(?<![\w'\"])around\([^()]*\)")
+SPACE_COUNT = 5
+"""Rates over the space of an optimizer."""
+
 FORM = "Type lr=auto, lr='around(auto, 5)', lr='around(0.01, 5)' or lr='around(0.01, 5, 2)'."
 
 
@@ -33,12 +36,13 @@ class OpenRate:
     """One rate or several that are still to be worked out.
 
     Attributes:
-        center: The rate in the middle, or 'auto' for what a range test picks.
+        center: The rate in the middle, or 'auto' for what a range test picks, or 'space' where the
+            optimizer is not known yet, over whose space they lie.
         count: How many rates; odd, so that one is in the middle.
         factor: From one rate to the next.
     """
 
-    center: float | Literal["auto"]
+    center: float | Literal["auto", "space"]
     count: int = 1
     factor: float = HALF_DECADE
 
@@ -49,7 +53,7 @@ class OpenRate:
             pick: The range test's, where the center is 'auto'.
         """
         middle = pick if self.center == "auto" else self.center
-        assert middle is not None
+        assert isinstance(middle, float)
         half = self.count // 2
         return [rounded(middle * self.factor**power) for power in range(-half, half + 1)]
 
@@ -74,7 +78,25 @@ def quote_rates(arguments: Iterable[str]) -> list[str]:
 
 def open_rate(cfg: DictConfig) -> OpenRate | None:
     """Returns what the lr of a composed config asks for, see `parse_rate`."""
-    return None if OmegaConf.is_missing(cfg, "lr") else parse_rate(cfg.lr)
+    rate = None if OmegaConf.is_missing(cfg, "lr") else parse_rate(cfg.lr)
+    return _over_space(cfg) if rate is not None and rate.center == "space" else rate
+
+
+def _over_space(cfg: DictConfig) -> OpenRate:
+    """Returns the rates from one end of the optimizer's space to the other."""
+    space = cfg.optimizer.get("space")
+    ends = space.get("lr") if OmegaConf.is_dict(space) else space
+    try:
+        low, high = map(float, ends)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(high) and 0 < low < high):
+        raise BadInputError(
+            f"lr=space: {cfg.optimizer.get('_target_')} has"
+            f" {'no space' if ends is None else f'the space {ends}'}. Type 'optimizer.space="
+            "{lr: [1e-4, 1e-2]}', the smallest and the largest rate, or another lr."
+        )
+    return OpenRate(math.sqrt(low * high), SPACE_COUNT, (high / low) ** (1 / (SPACE_COUNT - 1)))
 
 
 def parse_rate(value: object) -> OpenRate | None:
@@ -86,6 +108,8 @@ def parse_rate(value: object) -> OpenRate | None:
     text = str(value).strip().strip("'\"").strip()
     if text == "auto":
         return OpenRate("auto")
+    if text == "space":
+        return OpenRate("space")
     if not (call := re.fullmatch(r"around\(([^()]*)\)", text)):
         return None
     arguments = [argument.strip() for argument in call.group(1).split(",")]

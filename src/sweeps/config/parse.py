@@ -73,7 +73,7 @@ def parse(cfg: DictConfig) -> Config:
 
 
 def check(cfg: DictConfig) -> None:
-    """Checks a composed config before anything is made for its run; lr may still be lr=auto.
+    """Checks a composed config before anything is made for its run; lr may still be a word.
 
     Raises:
         BadInputError: See `parse`.
@@ -99,10 +99,12 @@ def from_mapping(values: dict[str, Any]) -> Config:
         if not isinstance(values.get(key, {} if key == "search" else None), dict):
             raise BadInputError(f"{key} must be a choice of its group; it is {values.get(key)!r}.")
     trusted = tuple(values.get("trusted_targets") or ())
-    if parse_rate(values.get("lr")) is not None:
+    if (rate := parse_rate(values.get("lr"))) is not None:
+        alone = "" if rate.center == "space" else "a single run, or "
         raise BadInputError(
-            f"lr={values['lr']} is worked out by a single run, or a sweep with hydra/sweeper=grid,"
-            " before it trains. Type a number here, such as lr=0.01."
+            f"lr={values['lr']} is worked out by {alone}a sweep with hydra/sweeper=grid, before it"
+            " trains. Type a number here, such as lr=0.01, or in a search an interval, such as"
+            " lr='tag(log, interval(1e-4, 1e-2))'."
         )
     # First, so that a rate that is no number is called lr, and not by a group that refers to it.
     plain = {
@@ -183,6 +185,8 @@ def _first_line(error: Exception) -> str:
 
 def _typed_group(group: str, values: dict[str, Any], trusted: tuple[str, ...]) -> dict[str, Any]:
     values = with_targets(values, canonical)
+    if group == "optimizer":  # its space says what may be tried, not what a run is
+        values = {key: value for key, value in values.items() if key != "space"}
     target = values.get("_target_")
     if not isinstance(target, str):
         raise BadInputError(f"{group}._target_ must name a class; it is {target!r}.")
