@@ -9,13 +9,14 @@ import pytest
 from harness.examples import load_example
 from hydra.types import HydraContext, RunMode
 
-from sweeps.config.parse import search_settings
+from sweeps.config.parse import growth_settings, search_settings
 from sweeps.launchers.channel import Reported
 from sweeps.runs.outcome import Outcome
 from sweeps.runs.record import RunRecord
 from sweeps.search.parse_space import parse_space
 from sweeps.sweep.cell import Cell, Composition, compose_cells
 from sweeps.sweep.grid import Grid
+from sweeps.sweep.growing import Growing
 from sweeps.sweep.search import Search
 from sweeps.sweep.strategy import Preflight
 
@@ -39,6 +40,12 @@ def grid(space: Space, context: HydraContext, master: DictConfig) -> Strategy:
     return Grid(compose_cells(space.grid(), context, master))
 
 
+def growing(space: Space, context: HydraContext, master: DictConfig) -> Strategy:
+    """Returns a grid that grows: the larger the rate the better are its runs, see `train`."""
+    growth, compose = growth_settings(master), Composition(context, master).cell
+    return Growing(Grid(compose_cells(space.grid(), context, master)), growth, compose)
+
+
 def search(space: Space, context: HydraContext, master: DictConfig) -> Strategy:
     """Returns what searches as is typed."""
     return Search(space, *search_settings(master), compose=Composition(context, master).cell)
@@ -54,6 +61,8 @@ def until_good(space: Space, context: HydraContext, master: DictConfig) -> Strat
 
 KINDS: dict[str, tuple[Make, list[str]]] = {
     "grid": (grid, []),
+    "extending": (growing, ["extend=auto"]),
+    "repeating": (growing, ["seeds=auto", "max_cells=20"]),
     "search grid": (search, ["search.sampler=grid"]),
     "search tpe": (search, ["search=tpe", "trials=5"]),
     "search asha": (search, ["search=asha", "trials=5"]),

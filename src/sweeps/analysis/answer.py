@@ -10,6 +10,7 @@ from sweeps.analysis.axes import SEED
 from sweeps.analysis.cautions import cautions
 from sweeps.analysis.format import show, show_behind, show_estimate, show_gap, show_p
 from sweeps.analysis.sensitivity import Ladder, improving
+from sweeps.analysis.sequential import LOOKS
 from sweeps.config.identity import key_of
 from sweeps.runs.outcome import Outcome
 
@@ -156,6 +157,7 @@ def _verdict(part: Part, best: Setting) -> str:
     ties = [(s, t) for s, t in tests if not t.clear]
     settings, seeds = tests[0][1].settings, min(test.seeds for _, test in tests)
     how = f"step-down range test of {settings} settings over {_seeds(seeds)}"
+    how += f", allowing for {len(LOOKS)} looks" if part.looks else ""
     if not ties:
         least = max(t.p for _, t in tests if t.p is not None)
         named = "each of the others" if len(tests) > 1 else tests[0][0].label
@@ -207,6 +209,9 @@ def _unequal_seeds(part: Part) -> list[str]:
     if len(counts) < 2:
         return []
     few, many = min(counts), max(counts)
+    if part.looks and few > 1:
+        behind = f"what was clearly behind, such as {counts[few].label} with {few}"
+        return [f"Unequal seeds: {behind}, was not repeated to {many}; its last look counts."]
     said = (
         f"Unequal seeds: {counts[few].label} has {few}, {counts[many].label} {many}; means over"
         " unequal seeds are compared"

@@ -38,7 +38,14 @@ FRACTIONS = (
 """Settings between 0 and 1 by their last name: the next of 0.9 and 0.99 is 0.999."""
 
 
-def next_values(axis: str, tried: Sequence[str], *, larger: bool, run: RunResult) -> list[str]:
+def next_values(
+    axis: str,
+    tried: Sequence[str],
+    *,
+    larger: bool,
+    run: RunResult,
+    least_factor: float = 0.0,
+) -> list[str]:
     """Returns values beyond the largest or the smallest one tried; none where nothing can follow.
 
     Args:
@@ -46,12 +53,14 @@ def next_values(axis: str, tried: Sequence[str], *, larger: bool, run: RunResult
         tried: Its values, two or more.
         larger: Which end.
         run: One that was trained; what its config does not allow is left out.
+        least_factor: Between one value and the next, where the steps of the grid are too small; 0:
+            they are right.
     """
     found = sorted(n for n in map(number, tried) if n is not None)
     if len(found) < 2:
         return []
     steps = _fractions(found) if larger and _is_fraction(axis, found) else None
-    steps = steps or _steps(found, larger=larger)
+    steps = steps or _steps(found, larger=larger, least_factor=least_factor)
     if all(n == int(n) for n in found) and axis.rpartition(".")[2] != "lr":
         texts = [str(round(n)) for n in steps if n >= 1 or found[0] <= 0]
     else:
@@ -70,21 +79,21 @@ def _fractions(found: Sequence[float]) -> list[float]:
     return [1 - (1 - found[-1]) / factor**i for i in range(1, HOW_MANY + 1)]
 
 
-def _steps(found: Sequence[float], *, larger: bool) -> list[float]:
+def _steps(found: Sequence[float], *, larger: bool, least_factor: float) -> list[float]:
     """Returns the next values: by the same factors, or by the same difference."""
     edge, sign = (found[-1], 1) if larger else (found[0], -1)
     differences = [b - a for a, b in itertools.pairwise(found)]
     even = max(differences) - min(differences) < 1e-6 * max(differences)
-    if found[0] <= 0 or (even and len(found) > 2):
+    if found[0] <= 0 or (even and len(found) > 2 and not least_factor):
         step = statistics.median_low(differences)
         following = [edge + sign * step * i for i in range(1, HOW_MANY + 1)]
-        return [value for value in following if value > 0 or found[0] < 0]
+        return [value for value in following if value > 1e-6 * step or found[0] < 0]
     ratios = [b / a for a, b in itertools.pairwise(found)]
     last = ratios[-2:][::-1] if larger else ratios[:2]
     if max(ratios) > UNEVEN * min(ratios):
         last = [min(statistics.median_low(ratios), LARGEST_FACTOR)]
     first, second = last[0], last[-1]  # 0.3, 0.1, 0.03 goes on with 0.01 and 0.003
-    factors = [min(f, LARGEST_FACTOR) for f in (second, first)]
+    factors = [max(min(f, LARGEST_FACTOR), least_factor) for f in (second, first)]
     return [edge * factors[0] ** sign, edge * (factors[0] * factors[1]) ** sign]
 
 
@@ -92,7 +101,7 @@ def _short(value: float) -> str:
     """Returns a value as a person would type it: 0.0333 is 0.03, and 0.9875 stays apart from 1."""
     near_one = 0.9 < value < 1
     digits = 1 - math.floor(math.log10(1 - value)) if near_one else 2
-    return f"{value:.{digits}g}"
+    return f"{float(f'{value:.{digits}g}'):g}"  # 100, not 1e+02
 
 
 def _is_allowed(axis: str, text: str, run: RunResult) -> bool:

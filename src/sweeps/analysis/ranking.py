@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 
 from sweeps.analysis.axes import ABSENT, SEED, find_axes, in_order, label, numbers
 from sweeps.analysis.chosen_best import BestTest, compare_with_best
+from sweeps.analysis.sequential import compare_over_looks
 from sweeps.analysis.statistics import Estimate, estimate, measured_on, resolution
 from sweeps.runs.metrics import is_finite
 from sweeps.runs.outcome import Outcome
 from sweeps.training.objective import maximised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from sweeps.runs.results import Collection, RunResult, SweepResult
+
+
+REPEATING = "seeds=auto"
+"""In the command of a sweep that repeats what is tied, and so looks more than once."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,14 @@ class Part:
         about: What sets this part apart, such as 'data=digits, val_accuracy'.
         axes: What varies, without the seed.
         settings: Best first.
+        looks: Whether its tests are for several looks, of a sweep with seeds=auto.
     """
 
     objective: str
     about: str
     axes: tuple[str, ...]
     settings: tuple[Setting, ...]
+    looks: bool = False
 
     @property
     def runs(self) -> list[RunResult]:
@@ -198,8 +205,8 @@ class Comparison:
 def compare(collection: Collection) -> Comparison:
     """Ranks runs and tests the best setting of each part against the others."""
     ranked = rank(collection)
-    parts = (replace(p, settings=tuple(_tested(p.settings, p.sign))) for p in ranked.parts)
-    return replace(ranked, parts=tuple(parts))
+    looked = {s.name for s in collection.sweeps if REPEATING in s.command.split()}
+    return replace(ranked, parts=tuple(_with_tests(part, looked) for part in ranked.parts))
 
 
 def rank(collection: Collection) -> Comparison:
@@ -377,25 +384,35 @@ def _place(setting: Setting, sign: int, *, repeated: bool) -> tuple[int, float, 
     return (rank, -sign * setting.result.mean, setting.label)
 
 
-def _tested(settings: Sequence[Setting], sign: int) -> list[Setting]:
-    whole = [setting for setting in settings if setting.whole]
+def _with_tests(part: Part, looked: Container[str]) -> Part:
+    """Returns a part with its tests; those of sweeps that looked several times are for all looks."""
+    whole = [setting for setting in part.settings if setting.whole]
     if len(whole) < 2:
-        return list(settings)
-    test_of = dict(zip(map(id, whole[1:]), against_first(whole, sign), strict=True))
-    return [replace(s, against_best=test_of.get(id(s))) for s in settings]
+        return part
+    looks = all(run.sweep in looked for run in part.runs)
+    tests = against_first(whole, part.sign, looks=looks)
+    test_of = dict(zip(map(id, whole[1:]), tests, strict=True))
+    settings = (replace(s, against_best=test_of.get(id(s))) for s in part.settings)
+    return replace(part, settings=tuple(settings), looks=looks)
 
 
-def against_first(ranked: Sequence[Setting], sign: int) -> list[BestTest]:
+def against_first(ranked: Sequence[Setting], sign: int, *, looks: bool = False) -> list[BestTest]:
     """Tests the first of whole settings against each of the others.
 
     Args:
         ranked: By their means, the best first.
         sign: 1 where more is better, -1 where less is.
+        looks: Whether they were looked at after every few seeds, see `sequential`.
     """
-    run = ranked[0].runs[0]
-    size = max(abs(value) for value in ranked[0].values.values())
-    step = resolution(run.objective, run.data, size)
-    return compare_with_best([s.values for s in ranked], sign=sign, resolution=step)
+    how = compare_over_looks if looks else compare_with_best
+    return how([s.values for s in ranked], sign=sign, resolution=step_of(ranked[0]))
+
+
+def step_of(setting: Setting) -> float:
+    """Returns the smallest step in which the objective of a setting can differ."""
+    size = max(abs(value) for value in setting.values.values())
+    run = setting.runs[0]
+    return resolution(run.objective, run.data, size)
 
 
 def _runs(count: int) -> str:

@@ -165,7 +165,8 @@ class Ladder:
         others = [rung for rung in others if rung is not self.best]
         if self.best is self._part.best or not self.best.whole:
             return [(rung, rung.against_best) for rung in others]
-        return list(zip(others, against_first([self.best, *others], self._part.sign), strict=True))
+        part, ranked = self._part, [self.best, *others]
+        return list(zip(others, against_first(ranked, part.sign, looks=part.looks), strict=True))
 
     def _row_of_ties(self, behind: Sequence[Setting]) -> list[Setting]:
         """Returns the unbroken row of rungs around the best that no test tells from it."""
@@ -209,12 +210,12 @@ class Ladder:
 
     def _small(self, still: dict[str, bool]) -> list[str]:
         small = [rung for rung in self.small_or_best if rung is not self.best]
-        slow = [r.settings[self.axis] for r in small if _most_improve(r.runs, still)]
+        slow = [r.settings[self.axis] for r in small if most_improve(r.runs, still)]
         fell = f"{_loss(self._part.objective)} still fell by {100 * STILL:.0f} % or more at the end"
         said = []
         if slow:
             said.append(f"lr={self._row(slow)}: {fell}: too small, or train longer")
-        if _most_improve(self.best.runs, still):
+        if most_improve(self.best.runs, still):
             said.append(f"of the best itself {fell}: train longer")
         return said
 
@@ -259,6 +260,7 @@ def _last(count: int) -> int:
     return max(1, math.floor(LAST_PART * count))
 
 
-def _most_improve(runs: Iterable[RunResult], still: dict[str, bool]) -> bool:
+def most_improve(runs: Iterable[RunResult], still: dict[str, bool]) -> bool:
+    """Returns whether most of some runs with a value still improved, see `improving`."""
     known = [still[run.key] for run in runs if run.key in still and is_finite(run.value)]
     return bool(known) and sum(known) * 2 > len(known)

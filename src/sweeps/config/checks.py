@@ -21,6 +21,7 @@ DECAYS = ("all", "matrices")
 VAL_SPLITS = ("stratified", "random")
 PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("mlflow", "none")
+GROWING = ("null", "auto")
 ON_ERROR = ("continue", "stop")
 SAMPLERS = ("tpe", "random", "grid", "gp", "qmc")
 PRUNERS = ("none", "asha", "halving", "hyperband", "median")
@@ -72,6 +73,7 @@ def check_values(config: Config) -> None:
         raise BadInputError("tracking.system_metrics_after_s must be 0 or more seconds, or null.")
     _check_launch(config)
     check_search(config.search, config.trials)
+    check_growth(config.extend, config.seeds, config.max_cells)
     _check_bonds(config)
     _check_data(config)
     if config.data.target in TARGETS:
@@ -133,6 +135,17 @@ def check_search(search: SearchConfig, trials: Any) -> None:
             raise BadInputError(f"search.{key}={value} must be {least} or more.")
     if trials != "auto" and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
         raise BadInputError(f"trials={trials} must be auto, or 1 or more runs.")
+
+
+def check_growth(extend: Any, seeds: Any, max_cells: Any) -> None:
+    """Checks what a grid may add to itself, see `check_values`."""
+    if str(seeds or "").isdecimal():
+        raise BadInputError(f"seeds={seeds}: type the seeds themselves, such as seed=0,1,2.")
+    for key, value in (("extend", extend), ("seeds", seeds)):
+        _one_of(key, "null" if value is None else str(value), GROWING)
+    whole = isinstance(max_cells, int) and not isinstance(max_cells, bool)
+    if max_cells is not None and not (whole and max_cells >= 1):
+        raise BadInputError(f"max_cells={max_cells} must be 1 or more runs, or null.")
 
 
 def _check_bonds(config: Config) -> None:

@@ -135,6 +135,26 @@ class SearchConfig:
     learn_from: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class GrowthConfig:
+    """What a grid may add to itself.
+
+    Attributes:
+        extend: Whether it tries values beyond the edge that its best lies on.
+        seeds: Whether it repeats what is tied.
+        max_cells: How many runs may be added; None: 12 by `extend`, 10 seeds of a setting by `seeds`.
+    """
+
+    extend: bool = False
+    seeds: bool = False
+    max_cells: int | None = None
+
+    @property
+    def some(self) -> bool:
+        """Whether anything may be added."""
+        return self.extend or self.seeds
+
+
 @dataclass
 class RunConfig:
     """One run, complete.
@@ -186,6 +206,9 @@ class SweepOptions:
     retries: int = field(default=0, metadata=SCHEDULING)
     search: SearchConfig = field(default_factory=SearchConfig, metadata=SCHEDULING)
     trials: Any = field(default="auto", metadata=SCHEDULING)
+    extend: str | None = field(default=None, metadata=SCHEDULING)
+    seeds: str | None = field(default=None, metadata=SCHEDULING)
+    max_cells: int | None = field(default=None, metadata=SCHEDULING)
     zip: Any = field(default_factory=list, metadata=SCHEDULING)
     exclude: Any = field(default_factory=list, metadata=SCHEDULING)
     only: Any = field(default_factory=list, metadata=SCHEDULING)

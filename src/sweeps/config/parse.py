@@ -16,11 +16,12 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from sweeps.config.checks import check_search, check_values
+from sweeps.config.checks import check_growth, check_search, check_values
 from sweeps.config.config import (
     Component,
     Config,
     DataComponent,
+    GrowthConfig,
     OptimizerComponent,
     OptimizerSettings,
     ScheduleComponent,
@@ -168,6 +169,21 @@ def search_settings(master: DictConfig) -> tuple[SearchConfig, int | str]:
     search = SearchConfig(**typed)
     check_search(search, master.trials)
     return search, master.trials
+
+
+def growth_settings(master: DictConfig) -> GrowthConfig:
+    """Returns what a grid may add to itself: this belongs to the whole sweep.
+
+    Raises:
+        BadInputError: One is of the wrong type or out of range.
+    """
+    check_growth(master.extend, master.seeds, master.max_cells)
+    growth = GrowthConfig(master.extend == "auto", master.seeds == "auto", master.max_cells)
+    if growth.max_cells is not None and not growth.some:
+        raise BadInputError(
+            f"max_cells={growth.max_cells} has no effect alone: add extend=auto, seeds=auto, or both."
+        )
+    return growth
 
 
 def _hint(key: str) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BONDS = ("zip", "exclude", "only")
 """Keys that say which axes belong together."""
 
-SETTINGS = (*BONDS, "trials", "search")
+SETTINGS = (*BONDS, "trials", "search", "extend", "seeds", "max_cells")
 """Keys that are about the sweep; its cells do not get them."""
 
 
@@ -250,6 +250,10 @@ def _refuse_lists(parsed: Sequence[Override]) -> None:
     for override in parsed:
         if _is_setting(override) and override.is_sweep_override():
             key = override.key_or_group
+            if key == "seeds":
+                raise BadInputError(
+                    f"{override.input_line}: seeds are typed seed=...; seeds=auto repeats what is tied."
+                )
             if key not in BONDS:
                 raise BadInputError(
                     f"{override.input_line} has several values, and a sweep has one {key}. Type one;"

@@ -16,7 +16,7 @@ from sweeps.analysis.ranking import rank
 from sweeps.analysis.report import write_report
 from sweeps.analysis.run_table import csv_table, markdown_table, terminal_table
 from sweeps.config.defaults import present_defaults
-from sweeps.config.parse import search_settings, typed_search_settings
+from sweeps.config.parse import growth_settings, search_settings, typed_search_settings
 from sweeps.errors import BadInputError, RunFailedError
 from sweeps.files import lock_holder, locked, replace_text
 from sweeps.launchers.hydra_job import HydraJobs
@@ -29,6 +29,7 @@ from sweeps.sweep.auto_lr import resolve_rates
 from sweeps.sweep.cell import Composition, cells_of, form_of, naming_cell
 from sweeps.sweep.execution import carry_out, need_of
 from sweeps.sweep.grid import Grid
+from sweeps.sweep.growing import Growing, refuse_growth
 from sweeps.sweep.interruption import saying_how_to_continue
 from sweeps.sweep.plan import show_plan
 from sweeps.sweep.strategy import Preflight
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
 
     from sweeps.analysis.ranking import Comparison
     from sweeps.config import Config
+    from sweeps.config.config import GrowthConfig
     from sweeps.launchers.launcher import Launcher
     from sweeps.launchers.slots import Slots
+    from sweeps.search.space import Space
     from sweeps.sweep.cell import Cell
     from sweeps.sweep.strategy import Outline, Strategy
 
@@ -137,7 +140,7 @@ def strategy_for(
         BadInputError: A cell is no valid config, or what was typed makes no sweep.
     """
     space = parse_space(arguments, hydra_context, master)
-    composition = Composition(hydra_context, master)
+    composition, growth = Composition(hydra_context, master), growth_settings(master)
     if not searching:
         _refuse_search_settings(arguments)
         grid = resolve_rates(
@@ -145,10 +148,35 @@ def strategy_for(
         )
         if space.excluded:  # some rates are known only now
             grid = [cell for cell in grid if space.allowed(dict(w.split("=", 1) for w in cell[0]))]
-        return Grid(cells_of(grid, composition), space.left_out())
+        return _grown(
+            Grid(cells_of(grid, composition), space.left_out()), space, composition, growth
+        )
+    if growth.some:
+        raise BadInputError(
+            "extend=auto and seeds=auto add to a grid, and a search chooses its runs itself. Leave"
+            " them out, or leave hydra/sweeper=search out."
+        )
     from sweeps.sweep.search import Search
 
     return Search(space, *search_settings(master), compose=composition.cell)
+
+
+def _grown(grid: Grid, space: Space, composition: Composition, growth: GrowthConfig) -> Strategy:
+    """Returns a grid, with what it may add to itself."""
+    if not growth.some:
+        return grid
+    refuse_growth(growth, space)
+
+    def compose(overrides: list[str]) -> Cell | None:
+        if space.excluded and not space.allowed(dict(w.split("=", 1) for w in overrides)):
+            return None
+        try:
+            return composition.cell(overrides)
+        except BadInputError as error:
+            log.warning("Not added: %s", error)
+            return None
+
+    return Growing(grid, growth, compose)
 
 
 def _refuse_search_settings(arguments: Sequence[str]) -> None:
@@ -258,6 +286,7 @@ def _end(
     replace_text(paths.results_csv, csv_table(ranked))
     # Who pressed Ctrl-C wants to leave.
     summary = write_report(paths, collection) if status != "KILLED" else None
+    record.cells = max(record.cells, len(cells))
     record.status, record.best_value = status, ranked.best_value(record.objective)
     record.ended_ms = max(now_ms(), record.started_ms)
     record.save(paths)

@@ -50,9 +50,8 @@ def carry_out(
         slots: Where.
     """
     with LiveView(total=plan.total, workers=len(slots), live=launcher.hears) as view:
-        for cell in plan.cells:
-            view.add(cell)
-        runs = _Runs(strategy, record, slots, jobs, view)
+        view.show(plan.cells)
+        runs = _Runs(strategy, plan, record, slots, jobs, view)
         ended = launcher.run(
             runs.next_job,
             slots,
@@ -82,6 +81,7 @@ class _Runs:
     """What stands between a strategy and a launcher: the cells that were started, by job number."""
 
     strategy: Strategy
+    plan: Plan
     record: SweepRecord
     slots: Slots
     jobs: HydraJobs
@@ -93,7 +93,7 @@ class _Runs:
         cell = self.strategy.ask()
         if cell is None:
             return None
-        self.view.add(cell)
+        self.view.show(self.plan.cells)
         number, task = len(self.started), CellTask(cell.config, self.record.threads)
         self.started.append(Started(cell, cell.record.ended_ms if cell.record else None))
         cell.record = None

@@ -127,10 +127,13 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def add(self, cell: Cell) -> None:
-        """Shows one more run from now on; one that is shown already stays."""
-        if cell.folder in self._by_folder:
-            return
+    def show(self, cells: Sequence[Cell]) -> None:
+        """Shows the runs of a sweep, to which some have been added since the last time."""
+        for cell in cells[len(self._by_folder) :]:
+            self._add(cell)
+        self._total = max(self._total, len(cells))
+
+    def _add(self, cell: Cell) -> None:
         shown = self._by_folder[cell.folder] = CellView(cell.label, cell.paths, cell.record)
         shown.read_points()
         outcome = cell.record.outcome if cell.record else None

@@ -35,6 +35,8 @@ def show_plan(outline: Outline, paths: SweepPaths, slots: Slots) -> None:
     records = [
         r for run in paths.cells() if (r := RunRecord.load(run)) and r.outcome == Outcome.FINISHED
     ]
+    if left and outline.may_add:
+        log.info("%s", outline.may_add)
     if left and records:
         each = sum(record.seconds for record in records) / len(records)
         at_once = min(left, len(slots))

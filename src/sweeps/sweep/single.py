@@ -15,7 +15,7 @@ from sweeps.config.defaults import keep_defaults
 from sweeps.config.lr_values import open_rate
 from sweeps.config.parse import parse
 from sweeps.config.saved import choices, hydra_files
-from sweeps.errors import SweepsError
+from sweeps.errors import BadInputError, SweepsError
 from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths, SweepPaths
 from sweeps.runs.record import RunRecord, SweepRecord
@@ -106,6 +106,7 @@ def run_alone(request: RunRequest) -> float | None:
 
     paths = RunPaths(request.folder)
     try:
+        _refuse_growth(request.config)
         if request.config.plan:
             _show_plan(paths)
             return None
@@ -159,6 +160,15 @@ def request_with(
         choices=choices(hydra_cfg),
         hydra_files=hydra_files(cfg, hydra_cfg, typed),
     )
+
+
+def _refuse_growth(config: Config) -> None:
+    for key in ("extend", "seeds", "max_cells"):
+        if getattr(config, key) is not None:
+            raise BadInputError(
+                f"{key}={getattr(config, key)} adds runs to a sweep, and this is one run: add -m and"
+                " values, such as -m lr=0.1,0.01."
+            )
 
 
 def _show_plan(paths: RunPaths) -> None:

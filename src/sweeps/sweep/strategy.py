@@ -28,12 +28,14 @@ class Outline:
         total: How many runs there will be.
         left_out: Which combinations are no runs, in words, or ''.
         rows: Lists what there is and what is to come, and changes nothing; None: the samples.
+        may_add: What may come besides, in words, or ''.
     """
 
     samples: Sequence[Cell]
     total: int
     left_out: str = ""
     rows: Callable[[], Rows] | None = None
+    may_add: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Plan:
 
     Attributes:
         summary: In words.
-        cells: The runs that are known; a search adds each that it proposes.
+        cells: The runs that are known; a strategy that comes upon more adds them.
         total: How many runs there will be.
         ahead: How many runs may be asked for before they can start.
     """

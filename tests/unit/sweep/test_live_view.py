@@ -58,8 +58,7 @@ def cell_of(paths: RunPaths, name: str) -> Cell:
 def test_the_best_so_far_is_the_best_setting_of_what_has_ended(tmp_path: Path) -> None:
     view = LiveView(total=len(RUNS), workers=1)
     cells = {name: cell_of(save(tmp_path, name, None, None), name) for name in RUNS}
-    for cell in cells.values():
-        view.add(cell)
+    view.show(list(cells.values()))
     assert view.best_so_far() == ""
     said = []
     for name, (outcome, value) in RUNS.items():
@@ -73,14 +72,15 @@ def test_the_best_so_far_is_the_best_setting_of_what_has_ended(tmp_path: Path) -
 
 def test_what_had_ended_before_counts(tmp_path: Path) -> None:
     view = LiveView(total=len(RUNS), workers=1)
-    for name, (outcome, value) in RUNS.items():
-        view.add(cell_of(save(tmp_path, name, outcome, value), name))
+    kept = [(save(tmp_path, name, *ended), name) for name, ended in RUNS.items()]
+    view.show([cell_of(paths, name) for paths, name in kept])
     assert view.best_so_far() == SAID[-1]
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_losses_of_two_kinds_have_a_best_each(tmp_path: Path, more: int) -> None:
     view = LiveView(total=2, workers=1)
+    cells = []
     for kind, value in (("l1", 0.5), ("mse", 0.1)):
         paths = save(tmp_path, f"lr={more}", "finished", value)
         record = RunRecord.load(paths)
@@ -89,5 +89,19 @@ def test_losses_of_two_kinds_have_a_best_each(tmp_path: Path, more: int) -> None
         own = RunPaths(tmp_path / kind)
         own.folder.mkdir()
         record.save(own)
-        view.add(cell_of(own, kind))
+        cells.append(cell_of(own, kind))
+    view.show(cells)
     assert view.best_so_far() == f"lr={more}  val_loss 0.5000; lr={more}  val_loss 0.1000"
+
+
+def test_runs_that_are_added_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    view = LiveView(total=1, workers=1)
+    cells = [cell_of(save(tmp_path, "lr=1.0,seed=0", "finished", 0.9), "lr=1.0,seed=0")]
+    view.show(cells)
+    cells.append(cell_of(save(tmp_path, "lr=2.0,seed=0", None, None), "lr=2.0,seed=0"))
+    view.show(cells)
+    save(tmp_path, "lr=2.0,seed=0", "finished", 0.8)
+    cells[1].load()
+    with caplog.at_level("INFO"):
+        view.ended(cells[1])
+    assert "[2/2] lr=2.0,seed=0  finished" in caplog.text
