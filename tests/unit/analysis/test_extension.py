@@ -33,7 +33,7 @@ def one(value: float | None, *, loss: float = 1.0, falls: bool = False, **chosen
         key=key,
         name=key,
         objective="val_accuracy",
-        outcome=Outcome(outcome),
+        outcome=Outcome.DIVERGED if value is None else Outcome.FINISHED,
         started_ms=0,
         history=Losses(falls),
         identity=key,
