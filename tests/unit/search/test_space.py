@@ -287,8 +287,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "unknown other key": (["lr=1,2", "exclude=lr above epoch"], "Did you mean 'epochs'?"),
     "key below a number": (["lr=1,2", "exclude=lr.x.y is 1"], "lr.x.y is no setting."),
     "unknown choice of an axis": (
-        ["optimizer=sgd,adam", "exclude=optimizer is adma"],
-        "exclude='optimizer is adma': optimizer is never adma. Did you mean 'adam'? Allowed: sgd,",
+        ["optimizer=sgd,adam", "exclude=optimizer is adm"],
+        "exclude='optimizer is adm': optimizer is never adm. Did you mean 'adam'? Allowed: sgd,",
     ),
     "unknown choice of the default": (
         ["lr=1,2", "exclude=optimizer is sdg"],
