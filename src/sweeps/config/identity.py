@@ -69,6 +69,8 @@ def flatten(config: RunConfig) -> dict[str, Any]:
             flat |= {f"{each.name}.{inner}": item for inner, item in vars(value).items()}
         else:
             flat[each.name] = value
+    if flat.get("optimizer.lr") == config.lr:
+        flat["optimizer.lr"] = config.lr  # 1.0 where lr=1 was typed: no axis of its own
     return flat
 
 

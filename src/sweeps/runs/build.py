@@ -64,7 +64,9 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
         )
     _check_accumulate(config, images=len(dataset.train))
     model = build_model(config, dataset).to(device)
-    if device.type != "mps":  # https://github.com/pytorch/pytorch/issues/175190
+    # LBFGS makes a vector of every gradient as it lies in memory.
+    flattened = config.optimizer.target == "torch.optim.LBFGS"
+    if device.type != "mps" and not flattened:  # https://github.com/pytorch/pytorch/issues/175190
         model.to(memory_format=torch.channels_last)
     loss = _of_kind(torch.nn.Module, "loss", _instantiate("loss", config.loss, config)).to(device)
     optimizer = _optimizer(config, model)

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sweeps.config import identity, parse
+from sweeps.config.identity import flatten
 from sweeps.config.locations import conf_dir
 from sweeps.config.lr_values import open_rate
 from sweeps.config.resolvers import prepare_hydra
@@ -53,6 +54,11 @@ def test_a_space_is_no_part_of_a_run() -> None:
         composed("optimizer=adam", f"optimizer.space.lr=[{low}, 1]") for low in (0.1, 0.2)
     )
     assert identity(parse(one)) == identity(parse(other))
+
+
+def test_a_rate_reads_the_same_wherever_it_stands() -> None:
+    flat = flatten(parse(composed("optimizer=nadam", "lr=1")))
+    assert repr(flat["optimizer.lr"]) == repr(flat["lr"]) == "1.0"
 
 
 def test_a_run_has_one_rate() -> None:
