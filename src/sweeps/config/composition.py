@@ -7,6 +7,7 @@ way in which Hydra sets them.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,10 +43,18 @@ class Composer:
     Args:
         loader: Hydra's own.
         kept: Defaults that the sweep keeps from its first start, by dotted key.
+        remembers: Whether a set of choices is composed once; in another process, where there is one
+            cell, Hydra's loader does all of it.
     """
 
-    def __init__(self, loader: ConfigLoader, kept: Mapping[str, Any] | None = None) -> None:
-        self._loader, self._kept = loader, kept or {}
+    def __init__(
+        self,
+        loader: ConfigLoader,
+        kept: Mapping[str, Any] | None = None,
+        *,
+        remembers: bool = True,
+    ) -> None:
+        self._loader, self._kept, self._remembers = loader, kept or {}, remembers
         self._parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._templates: dict[tuple[str, ...], bytes] = {}
@@ -56,14 +65,18 @@ class Composer:
         return getattr(self._loader, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Composer, (self._loader, self._kept)  # what it remembers stays here
+        elsewhere = functools.partial(Composer, remembers=False)
+        return elsewhere, (self._loader, self._kept)
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
         """Returns the config of one cell."""
-        parsed = [self._parse(item) for item in sweep_overrides]
-        config = self._compose(master_config, parsed, sweep_overrides)
+        if self._remembers:
+            parsed = [self._parse(item) for item in sweep_overrides]
+            config = self._compose(master_config, parsed, sweep_overrides)
+        else:
+            config = self._loader.load_sweep_config(master_config, list(sweep_overrides))
         keep_defaults(config, self._kept, sweep_overrides)
         return config
 
