@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from sweeps.files import lock_holder
 from sweeps.runs.outcome import Outcome
 from sweeps.runs.paths import RunPaths
-from sweeps.runs.provenance import library_versions
 from sweeps.runs.record import RunRecord, SweepRecord, now_ms
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def changes(record: RunRecord, *, code: str, digest: str | None) -> list[str]:
         code: The present `code_digest`.
         digest: The data's present digest, or None where it was not read.
     """
+    from sweeps.runs.provenance import library_versions  # late: --help must not wait for it
+
     found = []
     if record.code and record.code != code:
         found.append("code")

@@ -62,6 +62,21 @@ def refuse_search(space: Space, search: SearchConfig) -> None:
             )
 
 
+def refuse_losses(configs: Iterable[Config]) -> None:
+    """Refuses to compare the values of two losses, which are numbers of two kinds.
+
+    Raises:
+        BadInputError: The objective is a loss, and there are several.
+    """
+    known = list(configs)
+    losses = {repr(config.loss) for config in known}
+    if len(losses) > 1 and known[0].objective.endswith("_loss"):
+        raise BadInputError(
+            f"objective={known[0].objective} cannot choose between {len(losses)} losses: their values are"
+            " numbers of different kinds. Type objective=val_accuracy, or one loss."
+        )
+
+
 def warn_of_falling(configs: Iterable[Config], pruner: str) -> None:
     """Warns where early stopping judges runs before their rate has fallen."""
     targets = [str(config.schedule.target) for config in configs]

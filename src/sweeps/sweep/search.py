@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.files import lock_holder
 from sweeps.runs.resume import close_orphan
-from sweeps.search.checks import refuse_search, samples, warn_of_falling
+from sweeps.search.checks import refuse_losses, refuse_search, samples, warn_of_falling
 from sweeps.search.pruners import NeverStop, stopping
 from sweeps.search.samplers import Proposer
 from sweeps.sweep.grid import due
@@ -58,6 +58,7 @@ class Search:
         self._proposer = Proposer(space, search)
         cells = SearchCells(self._proposer, compose)
         checked = [cells.required(words) for words in samples(self._proposer)]
+        refuse_losses(cell.config for cell in checked)
         self._config = dataclasses.replace(checked[0].config, search=search, trials=trials)
         self._stopping = stopping(search)
         self._learned = earlier_trials(space, self._config)

@@ -324,6 +324,10 @@ def test_its_plan_lists_what_there_is_and_what_is_to_come(
     ("typed", "message"),
     [
         (["seed=0,1", LISTED], "A search over seed would pick the luckiest seed"),
+        (
+            ["objective=val_loss", "loss=mse,cross_entropy", LISTED],
+            "objective=val_loss cannot choose between 2 losses",
+        ),
         (["objective=val_loss,val_accuracy", LISTED], "A search has one objective; type one"),
         (
             [RATES, "search=halving"],
