@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from sweeps.errors import SweepsError
-from sweeps.files import ensure_home, explain_unwritable
+from sweeps.files import ensure_home, explain_unwritable, find_own_modules
 from sweeps.sweep.sync import sync
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--experiment", help="experiment (default: the one the run was made with)")
     parser.add_argument(
         "--tracker",
+        dest="trackers",
         action="append",
         default=[],
         metavar="my_package.MyTracker",
@@ -39,15 +40,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stdout)
     logging.getLogger("sweeps").setLevel(logging.INFO)
     ensure_home()
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a person's own tracker, for the script too
+    find_own_modules()
     try:
-        complete = sync(
-            arguments.folders,
-            uri=arguments.uri,
-            experiment=arguments.experiment,
-            trackers=arguments.tracker,
-        )
+        complete = sync(**vars(arguments))
     except SweepsError as error:
         print(f"sweeps: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the place
         sys.exit(error.exit_code)

@@ -157,5 +157,5 @@ def test_flags_answer_wherever_they_stand(tmp_path: Path) -> None:
     version, config, own, hydra = train_many(tmp_path, lines)
     assert version.out.startswith("sweeps 0.")
     assert "lr: 0.5" in config.out
-    assert "optimizer: adagrad, adam" in own.out
+    assert "optimizer: adadelta, adafactor" in own.out
     assert "--multirun" in hydra.out
