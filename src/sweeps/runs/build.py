@@ -43,8 +43,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
+def build_trainer(config: Config, *, rehearsed: bool = True) -> tuple[Trainer, Dataset]:
     """Builds everything a training needs and tries one batch through model and loss.
+
+    Args:
+        config: Of the run.
+        rehearsed: Whether a batch is tried as in training too: a model that ends its process there
+            should end that of its own run alone.
 
     Raises:
         BadInputError: The device, data, or a class is missing, or they do not fit each other.
@@ -52,10 +57,10 @@ def build_trainer(config: Config) -> tuple[Trainer, Dataset]:
     device = find_device(config.device)
     set_determinism(deterministic=config.deterministic)
     with _naming_memory(device):
-        return _build(config, device)
+        return _build(config, device, rehearsed=rehearsed)
 
 
-def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
+def _build(config: Config, device: torch.device, *, rehearsed: bool) -> tuple[Trainer, Dataset]:
     dataset = load_dataset(config)
     if config.batch_size > len(dataset.train):
         raise BadInputError(
@@ -72,7 +77,8 @@ def _build(config: Config, device: torch.device) -> tuple[Trainer, Dataset]:
     optimizer = _optimizer(config, model)
     train, val, test = _batches(config, dataset, device)
     _probe(config, model, loss, test)
-    _probe_training(config, model, loss, train, images=len(dataset.train))
+    if rehearsed:
+        _probe_training(config, model, loss, train, images=len(dataset.train))
     parts = Parts(
         model=model,
         loss=loss,

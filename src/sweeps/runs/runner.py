@@ -85,15 +85,19 @@ def run(request: RunRequest, observe: Observer | None = None) -> RunRecord:
         return begin(request, paths, earlier, observe).train()
 
 
-def check(config: Config) -> Dataset:
+def check(config: Config, *, rehearsed: bool = True) -> Dataset:
     """Builds everything a run needs and throws it away, see `build_trainer` for what it raises.
+
+    Args:
+        config: Of the run.
+        rehearsed: See `build_trainer`; one check of many runs leaves it to each of them.
 
     Returns:
         The data the run would be trained on.
     """
     from sweeps.runs.build import build_trainer
 
-    return build_trainer(config)[1]
+    return build_trainer(config, rehearsed=rehearsed)[1]
 
 
 def _earlier(request: RunRequest, paths: RunPaths) -> RunRecord | None:
