@@ -345,7 +345,7 @@ def _probe_training(
             float(loss(outputs, y))
     except torch.OutOfMemoryError:
         raise
-    except MISFITS as error:
+    except Exception as error:
         if last == 1 and "more than 1 value per channel" in str(error):
             raise _single(config, images) from error
         if isinstance(outputs, tuple | list | dict):
